@@ -1,0 +1,3 @@
+//! The `kedgemq` command.
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! Counters as plain data.
+
+use crate::dead_reason::DeadReason;
+
+/// What the broker counted since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// PUBLISH packets from clients.
+    pub messages_received: u64,
+    /// PUBLISH packets to clients.
+    pub messages_sent: u64,
+    /// Clients connected now.
+    pub clients_connected: u64,
+    /// Deaths by reason, kept as letters or not, in the order of [`DeadReason::ALL`].
+    pub dead: [u64; DeadReason::ALL.len()],
+    /// Dead letters that the store's quota or age dropped.
+    pub dead_dropped: u64,
+    /// QoS 0 messages that a full outbox dropped.
+    pub qos0_dropped: u64,
+    /// Copies that went with a transient session.
+    pub session_ended: u64,
+    /// Publishes without the right.
+    pub unauthorized_publishes: u64,
+    /// Publishes refused because the store failed or something was full.
+    pub refused_publishes: u64,
+}

@@ -1,0 +1,48 @@
+//! An application message that stays: what queues, retained topics, wills and dead letters share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::QoS;
+use crate::time::Timestamp;
+
+/// An application message, immutable, owned by nobody's read buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Topic Name.
+    pub topic: Arc<str>,
+    /// See [`super::packet::Publish::properties`].
+    pub properties: Bytes,
+    /// Application Message.
+    pub payload: Bytes,
+    /// QoS of the publisher.
+    pub qos: QoS,
+    /// RETAIN of the publisher.
+    pub retain: bool,
+    /// When the broker took it.
+    pub received: Timestamp,
+    /// Message Expiry Interval in seconds, as it was at `received`.
+    pub expiry: Option<u32>,
+}
+
+impl Message {
+    /// When it expires.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let expiry = Duration::from_secs(u64::from(self.expiry?));
+        Some(self.received + expiry)
+    }
+
+    /// What is left of the Message Expiry Interval, in whole seconds, rounded up; at least 1, as
+    /// what is on its way is not expired any more `[MQTT-3.3.2-6]`.
+    pub fn remaining_expiry(&self, now: Timestamp) -> Option<u32> {
+        let left = self.expires()?.since(now).as_millis().div_ceil(1000);
+        Some(u32::try_from(left.max(1)).unwrap_or(u32::MAX))
+    }
+
+    /// Bytes that it counts for in limits: topic, properties and payload.
+    pub fn size(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
+    }
+}
