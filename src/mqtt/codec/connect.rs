@@ -1,9 +1,9 @@
 //! CONNECT.
 
 use super::error::DecodeError;
-use super::frame::{Frame, Kind, LARGEST_PACKET, qos};
+use super::frame::{Kind, qos};
 use super::properties::{MessageProperties, Properties, Property, Set, id};
-use super::reader::Reader;
+use super::reader::{Reader, variable};
 use crate::mqtt::packet::{Connect, Will};
 use crate::mqtt::{QoS, Version};
 
@@ -29,14 +29,16 @@ const ALLOWED_IN_WILL: Set = Set::of(&[
     id::USER_PROPERTY,
 ]);
 
-/// The version that a CONNECT at the front of `buffer` asks for, also when the rest of it is wrong:
-/// it says how a refusal has to look. `None` for what is no CONNECT of a version that we speak.
+/// The version that a CONNECT at the front of `buffer` asks for, also when the rest of it is wrong,
+/// too large or not there yet: it says how a refusal has to look. `None` for all else, also for a
+/// version that we do not speak: such a client understands the CONNACK of 3.1.1 at best.
 pub fn connect_version(buffer: &[u8]) -> Option<Version> {
-    let frame = Frame::split(buffer, LARGEST_PACKET).ok()??;
-    if frame.kind != Kind::Connect {
+    let (&first, after) = buffer.split_first()?;
+    if first != Kind::Connect.first_byte() {
         return None;
     }
-    read_version(&mut Reader::new(frame.body)).ok()
+    let (_, length) = variable(after).ok()??;
+    read_version(&mut Reader::new(&after[length..])).ok()
 }
 
 pub(super) fn connect(body: &[u8]) -> Result<Connect<'_>, DecodeError> {

@@ -171,18 +171,13 @@ fn put_suback_v311(list: &AckList, out: &mut Vec<u8>) {
     out.extend(list.reasons.iter().map(|reason| reason.0.min(0x80)));
 }
 
+/// Always with a Property Length: some client libraries cannot read the form without.
 fn put_disconnect(disconnect: &Disconnect, limit: usize, out: &mut Vec<u8>) {
-    out.push(Kind::Disconnect.first_byte());
     let text = fitting(disconnect.reason_string.as_deref(), 1, 0, limit);
-    if text.is_some() {
-        put_variable(out, 1 + properties_len(text.map_or(0, reason_string_len)));
-        out.push(disconnect.reason.0);
-        put_reason_string(text, out);
-    } else if disconnect.reason == ReasonCode::SUCCESS {
-        out.push(0);
-    } else {
-        out.extend_from_slice(&[1, disconnect.reason.0]);
-    }
+    out.push(Kind::Disconnect.first_byte());
+    put_variable(out, 1 + properties_len(text.map_or(0, reason_string_len)));
+    out.push(disconnect.reason.0);
+    put_reason_string(text, out);
 }
 
 fn put_connack_v5(connack: &ConnAck, limit: usize, out: &mut Vec<u8>) {

@@ -65,7 +65,7 @@ decode_errors! {
     InvalidUtf8: MALFORMED_PACKET, "a string is not well-formed utf-8";
     /// `[MQTT-1.5.4-2]`
     NullCharacter: MALFORMED_PACKET, "a string contains the null character";
-    /// `[MQTT-2.2.1-3]`
+    /// See [`crate::mqtt::PacketId`].
     PacketIdZero: PROTOCOL_ERROR, "the packet identifier is 0";
     /// A Reason Code that this packet does not have, or not from this side.
     ReasonCodeNotAllowed: PROTOCOL_ERROR, "a reason code that this packet must not carry";
@@ -95,7 +95,7 @@ decode_errors! {
     SubscriptionIdInPublish: PROTOCOL_ERROR,
         "a publish from a client carries a subscription identifier";
 
-    /// `[MQTT-3.8.3-2]`, `[MQTT-3.10.3-2]`
+    /// A SUBSCRIBE or UNSUBSCRIBE asks for nothing.
     NoFilters: PROTOCOL_ERROR, "no topic filter";
     /// `[MQTT-3.8.3-5]`
     SubscriptionOptionsReserved: MALFORMED_PACKET, "reserved bits of subscription options are set";
