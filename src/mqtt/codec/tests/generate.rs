@@ -94,7 +94,7 @@ fn connect(random: &mut Rng, version: Version) -> Connect<'static> {
         }),
         will: maybe(random, true, |random| will(random, v5)),
         session_expiry: maybe(random, v5, |random| random.u32(..)),
-        receive_maximum: maybe(random, v5, |random| nonzero(random)),
+        receive_maximum: maybe(random, v5, nonzero),
         maximum_packet_size: maybe(random, v5, |random| random.u32(1..)),
         topic_alias_maximum: maybe(random, v5, |random| random.u16(..)).unwrap_or(0),
         request_response_information: v5 && random.bool(),
@@ -118,7 +118,7 @@ fn will(random: &mut Rng, v5: bool) -> Will<'static> {
 fn publish(random: &mut Rng, version: Version) -> packet::Publish<'static> {
     let v5 = version == V5;
     let qos = qos(random);
-    let topic_alias = maybe(random, v5, |random| nonzero(random));
+    let topic_alias = maybe(random, v5, nonzero);
     packet::Publish {
         dup: qos != QoS::AtMostOnce && random.bool(),
         qos,
@@ -151,7 +151,7 @@ fn subscribe(random: &mut Rng, v5: bool) -> packet::Subscribe<'static> {
         };
         (filter, options)
     };
-    let filters = vec![filter(), filter(), filter()];
+    let filters = [filter(), filter(), filter()];
     packet::Subscribe {
         packet_id: packet_id(random),
         subscription_id: maybe(random, v5, |random| random.u32(1..=268_435_455)),

@@ -1,4 +1,4 @@
-//! Bytes that mean harm: nothing panics, and what is accepted is a packet that can be written again.
+//! Bytes that mean harm: nothing panics, and what is accepted can be written again as it was.
 
 use fastrand::Rng;
 
