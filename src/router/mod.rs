@@ -1,1 +1,12 @@
-//! router
+//! Who gets a message: subscriptions by Topic Filter, the members of a share group, and the
+//! retained messages that a new subscription is owed.
+//!
+//! Invariant: what comes out depends on what was put in and its order alone, never on a hash seed.
+
+pub mod retained;
+pub mod share;
+pub mod trie;
+
+pub use retained::Retained;
+pub use share::{Member, ShareGroup};
+pub use trie::{Entry, Subscriptions, Target};
