@@ -1,6 +1,13 @@
 //! Who a client is and what it may do.
 
+use std::fmt;
 use std::sync::Arc;
+
+pub mod acl;
+pub mod password;
+
+pub use acl::{Access, Acl, Who};
+pub use password::Passwords;
 
 /// What is known of a client when its CONNECT reaches the core: passwords and certificates were
 /// checked before, outside of the core's lock.
@@ -22,3 +29,20 @@ pub enum Admission {
     /// No credentials where some are needed.
     NotAuthorized,
 }
+
+/// What is wrong with a line of a password or ACL file, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineProblem {
+    /// Counted from 1.
+    pub line: usize,
+    /// In words.
+    pub problem: String,
+}
+
+impl fmt::Display for LineProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.problem)
+    }
+}
+
+impl std::error::Error for LineProblem {}

@@ -99,3 +99,6 @@ fn wildcard_prefix(filter: &str) -> Option<&str> {
     let wildcard = filter.find(['+', '#'])?;
     Some(&filter[..wildcard])
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,3 +81,6 @@ impl ShareGroup {
         self.members.iter().position(|m| m.session == session)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -339,3 +339,6 @@ fn absorb(kept: &mut Target, other: &mut Target) {
         (mine, theirs) => mine.or(theirs),
     };
 }
+
+#[cfg(test)]
+mod tests;
