@@ -1,1 +1,124 @@
+use super::*;
+use crate::mqtt::QoS;
+use crate::time::Timestamp;
 
+fn message(topic: &str, payload: &'static str) -> Arc<Message> {
+    Arc::new(Message {
+        topic: topic.into(),
+        properties: Default::default(),
+        payload: payload.into(),
+        qos: QoS::AtMostOnce,
+        retain: true,
+        received: Timestamp(0),
+        expiry: None,
+    })
+}
+
+fn retained(topics: &str) -> Retained {
+    let mut retained = Retained::default();
+    for topic in topics.split_whitespace() {
+        retained.set(topic.into(), Some(message(topic, "x")));
+    }
+    retained
+}
+
+/// Everything, in slices of `scan_max` topics.
+fn all(retained: &Retained, filter: &str, scan_max: usize) -> String {
+    let mut out = Vec::new();
+    let mut after: Option<Arc<str>> = None;
+    loop {
+        let before = out.len();
+        let next = retained.matching(filter, after.as_deref(), scan_max, &mut out);
+        assert!(
+            out.len() - before <= scan_max.max(1),
+            "a slice stays within its bound"
+        );
+        match next {
+            None => break,
+            Some(next) => {
+                assert!(after < Some(Arc::clone(&next)), "it goes on");
+                after = Some(next);
+            }
+        }
+    }
+    let topics = out.iter().map(|message| &*message.topic);
+    topics.collect::<Vec<_>>().join(" ")
+}
+
+const TOPICS: &str = "a a! a/b a/b/c a/b! a/d a0 b b/b /a $SYS/up $SYS/x/y aa/b";
+
+/// filter; topics in their order
+const MATCHES: &str = "
+    a         ; a
+    a/b       ; a/b
+    a/x       ;
+    x/#       ;
+    x/+       ;
+    a/#       ; a a/b a/b! a/b/c a/d
+    a/+       ; a/b a/b! a/d
+    a/b/#     ; a/b a/b/c
+    a/+/#     ; a/b a/b! a/b/c a/d
+    a/+/c     ; a/b/c
+    +         ; a a! a0 b
+    +/b       ; a/b aa/b b/b
+    /+        ; /a
+    +/+       ; /a a/b a/b! a/d aa/b b/b
+    #         ; /a a a! a/b a/b! a/b/c a/d a0 aa/b b b/b
+    $SYS/#    ; $SYS/up $SYS/x/y
+    $SYS/+    ; $SYS/up
+    $SYS/x/#  ; $SYS/x/y
+    a!/#      ; a!
+";
+
+#[test]
+fn finds_what_matches_in_the_order_of_topics() {
+    let retained = retained(TOPICS);
+    for row in MATCHES.lines().filter(|row| !row.trim().is_empty()) {
+        let (filter, expected) = row.split_once(';').unwrap();
+        for scan_max in [0, 1, 2, 3, 100] {
+            let found = all(&retained, filter.trim(), scan_max);
+            assert_eq!(found, expected.trim(), "{row}, {scan_max} a slice");
+        }
+    }
+}
+
+#[test]
+fn set_gives_back_the_one_before() {
+    let mut retained = Retained::default();
+    let (first, second) = (message("a", "1"), message("a", "2"));
+    assert!(retained.is_empty());
+    assert_eq!(retained.set("a".into(), None), None);
+    assert_eq!(retained.set("a".into(), Some(first.clone())), None);
+    assert_eq!(retained.set("a".into(), Some(second.clone())), Some(first));
+    assert_eq!(retained.get("a"), Some(&second));
+    assert_eq!(retained.len(), 1);
+    assert_eq!(retained.set("a".into(), None), Some(second));
+    assert_eq!(retained.get("a"), None);
+    assert!(retained.is_empty());
+}
+
+#[test]
+fn goes_on_where_a_topic_was_cleared() {
+    let mut retained = retained("a/1 a/2 a/3 b/1");
+    let mut out = Vec::new();
+    let after = retained.matching("a/#", None, 2, &mut out);
+    assert_eq!(after.as_deref(), Some("a/2"));
+    retained.set("a/2".into(), None);
+    retained.set("a/2x".into(), Some(message("a/2x", "x")));
+    let done = retained.matching("a/#", after.as_deref(), 10, &mut out);
+    assert_eq!(done, None);
+    let topics: Vec<&str> = out.iter().map(|message| &*message.topic).collect();
+    assert_eq!(topics, ["a/1", "a/2", "a/2x", "a/3"]);
+}
+
+#[test]
+fn looks_only_at_topics_that_start_like_the_filter() {
+    let retained = retained("a/1 b/1 b/2 c/1 c/2 c/3");
+    let mut out = Vec::new();
+    assert_eq!(
+        retained.matching("b/#", None, 2, &mut out),
+        None,
+        "two are all there is to see"
+    );
+    assert_eq!(out.len(), 2);
+}
