@@ -5,6 +5,10 @@ use crate::dead_reason::DeadReason;
 /// What the broker counted since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Packets from clients, of all kinds.
+    pub packets_received: u64,
+    /// Packets to clients, of all kinds.
+    pub packets_sent: u64,
     /// PUBLISH packets from clients.
     pub messages_received: u64,
     /// PUBLISH packets to clients.

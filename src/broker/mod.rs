@@ -1,100 +1,310 @@
-//! The core: one [`Broker`] owns all MQTT state and decides everything.
+//! The core: one [`Broker`] owns all MQTT state and decides everything. It has no socket, no
+//! disk, no clock and no randomness of its own: the same inputs give the same turns.
+//!
+//! Each `handle_*` is one thing that happened; what follows from it is in the [`Turn`]. In the
+//! order of a message's way: `connect` → `publish` → `deliver` → `acknowledge`; beside it
+//! `subscribe`, `close`, `dead_letter`, `timer`; `restore` at start.
+//!
+//! Invariant: every copy is in exactly one place: a queue, in flight, or dead.
 
-use crate::auth::Identity;
+mod acknowledge;
+mod close;
+mod connect;
+mod dead_letter;
+mod deliver;
+mod group;
+mod letter;
+mod publish;
+mod restore;
+mod subscribe;
+mod sys;
+mod timer;
+mod will;
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use crate::auth::{Acl, Identity};
 use crate::config::Settings;
 use crate::metrics::Counters;
 use crate::mqtt::packet::{Connect, Packet};
+use crate::router::{Retained, Subscriptions, Target};
+use crate::session::Session;
+use crate::session::queue::Totals;
+use crate::session::violation::Violation;
 use crate::time::{Timestamp, WallClock};
-use crate::turn::{CloseCause, ConnectionId, OwnerId, Record, StoreState, Stored, Turn};
+use crate::turn::{
+    CloseCause, ConnectionId, Event, Load, MessageId, OwnerId, RecordNumber, SessionId, StoreState,
+    Stored, Turn,
+};
+
+use dead_letter::{Cemetery, Death};
+use group::Group;
+use timer::{Timer, Timers};
+
+/// A map that is never iterated: its order must not show.
+type Map<K, V> = HashMap<K, V, FixedState>;
+
+fn new_map<K: Eq + Hash, V>(seed: u64) -> Map<K, V> {
+    HashMap::with_hasher(FixedState::with_seed(seed))
+}
 
 /// All MQTT state.
 #[derive(Debug)]
 pub struct Broker {
+    settings: Settings,
+    random: fastrand::Rng,
+    wall: WallClock,
+    acl: Option<Acl>,
+    store: StoreState,
+    committed: RecordNumber,
+    started: Timestamp,
+    last_owner: u64,
+    last_message: u64,
+    /// The session of each connection, by slot.
+    links: Vec<Option<(u32, SessionId)>>,
+    sessions: Map<SessionId, Box<Session>>,
+    clients: Map<Arc<str>, SessionId>,
+    groups: Map<OwnerId, Group>,
+    group_ids: Map<Arc<str>, OwnerId>,
+    subscriptions: Subscriptions,
+    retained: Retained,
+    cemetery: Cemetery,
+    deaths: VecDeque<Death>,
+    timers: Timers,
+    totals: Totals,
     counters: Counters,
+    /// Kept only for its capacity.
+    targets: Vec<Target>,
 }
 
 impl Broker {
     /// An empty broker. The same seed and inputs give the same turns.
-    pub fn new(_settings: Settings, _seed: u64, _now: Timestamp) -> Self {
+    pub fn new(settings: Settings, seed: u64, now: Timestamp) -> Self {
+        let mut timers = Timers::default();
+        if !settings.limits.sys_interval.is_zero() {
+            timers.set(now, Timer::Sys);
+        }
         Self {
+            settings,
+            random: fastrand::Rng::with_seed(seed),
+            wall: WallClock::default(),
+            acl: None,
+            store: StoreState::Ready,
+            committed: RecordNumber::default(),
+            started: now,
+            last_owner: 0,
+            last_message: 0,
+            links: Vec::new(),
+            sessions: new_map(seed),
+            clients: new_map(seed),
+            groups: new_map(seed),
+            group_ids: new_map(seed),
+            subscriptions: Subscriptions::new(seed),
+            retained: Retained::default(),
+            cemetery: Cemetery::default(),
+            deaths: VecDeque::new(),
+            timers,
+            totals: Totals::default(),
             counters: Counters::default(),
+            targets: Vec::new(),
         }
     }
 
-    /// Applies what the store kept, once, before anything else.
-    pub fn restore(&mut self, _records: impl Iterator<Item = Record>, _now: Timestamp) {}
-
     /// What the world's clock shows, for dead letters.
-    pub fn set_wall_clock(&mut self, _clock: WallClock) {}
+    pub fn set_wall_clock(&mut self, clock: WallClock) {
+        self.wall = clock;
+    }
+
+    /// The rights from now on; `None`: everybody may do everything.
+    pub fn set_acl(&mut self, acl: Option<Acl>) {
+        self.acl = acl;
+    }
+
+    /// All records up to here are durable: what waited for them left.
+    pub fn set_committed(&mut self, up_to: RecordNumber) {
+        self.committed = up_to;
+    }
 
     /// A CONNECT came on a connection that is not known yet.
     pub fn handle_connect(
         &mut self,
-        _id: ConnectionId,
-        _who: Identity,
-        _connect: Connect<'_>,
-        _now: Timestamp,
-        _turn: &mut Turn,
+        id: ConnectionId,
+        who: Identity,
+        connect: Connect<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
     ) {
+        self.connect(id, who, &connect, now, turn);
+        self.settle(now, turn);
     }
 
     /// A packet came. For a connection that is gone it is ignored.
     pub fn handle_packet(
         &mut self,
-        _id: ConnectionId,
-        _packet: Packet<'_>,
-        _now: Timestamp,
-        _turn: &mut Turn,
+        id: ConnectionId,
+        packet: Packet<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
     ) {
+        let Some(session) = self.session_of(id) else {
+            return;
+        };
+        let link = session
+            .link
+            .as_mut()
+            .expect("a connection has a session with this link");
+        link.heard += 1;
+        link.last_heard = now;
+        let session = session.id;
+        let result = match packet {
+            Packet::Publish(publish) => self.publish(session, publish, now, turn),
+            Packet::PubAck(ack) => self.pub_ack(session, &ack, now, turn),
+            Packet::PubRec(ack) => self.pub_rec(session, &ack, now, turn),
+            Packet::PubRel(ack) => self.pub_rel(session, &ack, turn),
+            Packet::PubComp(ack) => self.pub_comp(session, &ack, now, turn),
+            Packet::Subscribe(subscribe) => self.subscribe(session, &subscribe, now, turn),
+            Packet::Unsubscribe(unsubscribe) => {
+                self.unsubscribe(session, &unsubscribe, now, turn);
+                Ok(())
+            }
+            Packet::PingReq => self.ping(session, turn),
+            Packet::Disconnect(disconnect) => self.disconnect(session, &disconnect, now, turn),
+            Packet::Connect(_) => Err(Violation::SecondConnect),
+            Packet::Auth(_) => Err(Violation::UnexpectedAuth),
+        };
+        if let Err(violation) = result {
+            let why = violation.to_string().into();
+            self.dismiss(session, violation.reason(), why, now, turn);
+        }
+        self.settle(now, turn);
     }
 
-    /// The world ends a connection, known or not yet; says the last words to it where there are some.
+    /// The world ends a connection, known or not yet; the last words to it are in the turn.
     pub fn handle_close(
         &mut self,
-        _id: ConnectionId,
-        _cause: CloseCause,
-        _now: Timestamp,
-        _turn: &mut Turn,
+        id: ConnectionId,
+        cause: CloseCause,
+        now: Timestamp,
+        turn: &mut Turn,
     ) {
+        self.close(id, cause, now, turn);
+        self.settle(now, turn);
     }
 
     /// The outbox of a connection passed its limit (`full`), or drained again.
-    pub fn handle_outbox(
-        &mut self,
-        _id: ConnectionId,
-        _full: bool,
-        _now: Timestamp,
-        _turn: &mut Turn,
-    ) {
+    pub fn handle_outbox(&mut self, id: ConnectionId, full: bool, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.session_of(id) else {
+            return;
+        };
+        let session_id = session.id;
+        let link = session
+            .link
+            .as_mut()
+            .expect("a connection has a session with this link");
+        link.outbox_full = full;
+        if !full {
+            self.pump(session_id, now, turn);
+            self.settle(now, turn);
+        }
     }
 
-    /// Stored copies of a [`crate::turn::Load`] came; what is missing in its range is gone.
+    /// Stored copies of a [`Load`] came; what is missing in its range is gone.
     pub fn handle_loaded(
         &mut self,
-        _load: crate::turn::Load,
-        _messages: Vec<Stored>,
-        _now: Timestamp,
-        _turn: &mut Turn,
+        load: Load,
+        messages: Vec<Stored>,
+        now: Timestamp,
+        turn: &mut Turn,
     ) {
-        let _ = OwnerId(0);
+        self.loaded(load, &messages, now, turn);
+        self.settle(now, turn);
     }
 
     /// The store failed, or takes records again.
-    pub fn handle_store_state(&mut self, _state: StoreState, _now: Timestamp, _turn: &mut Turn) {}
+    pub fn handle_store_state(&mut self, state: StoreState, _now: Timestamp, _turn: &mut Turn) {
+        self.store = state;
+    }
 
-    /// The broker stops: says goodbye to all connections.
-    pub fn handle_shutdown(&mut self, _now: Timestamp, _turn: &mut Turn) {}
+    /// The broker stops: says goodbye to all connections. Wills of stored sessions stay for the
+    /// next start, others are published.
+    pub fn handle_shutdown(&mut self, now: Timestamp, turn: &mut Turn) {
+        self.shut_down(now, turn);
+        self.settle(now, turn);
+    }
 
     /// The time of [`next_timeout`](Self::next_timeout) came.
-    pub fn handle_timeout(&mut self, _now: Timestamp, _turn: &mut Turn) {}
+    pub fn handle_timeout(&mut self, now: Timestamp, turn: &mut Turn) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            self.timer(timer, now, turn);
+            self.settle(now, turn);
+            if turn.records.len() + turn.send.len() > 10_000 {
+                break; // The rest is due at once, after others had the lock.
+            }
+        }
+    }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        None
+        self.timers.next()
     }
 
     /// What was counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        for (_, id) in self.links.iter().flatten() {
+            let link = self
+                .sessions
+                .get(id)
+                .and_then(|session| session.link.as_ref());
+            if let Some(link) = link {
+                sys::count(link, &mut counters);
+                counters.clients_connected += 1;
+            }
+        }
+        counters
+    }
+
+    /// How many sessions there are, connected or not.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn session_of(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        let (generation, session) = (*self.links.get(id.slot as usize)?)?;
+        if generation != id.generation {
+            return None;
+        }
+        self.sessions.get_mut(&session).map(Box::as_mut)
+    }
+
+    fn session(&mut self, id: SessionId) -> &mut Session {
+        self.sessions
+            .get_mut(&id)
+            .expect("a session in use is there")
+    }
+
+    fn new_owner(&mut self) -> OwnerId {
+        self.last_owner += 1;
+        OwnerId(self.last_owner)
+    }
+
+    fn new_message(&mut self) -> MessageId {
+        self.last_message += 1;
+        MessageId(self.last_message)
+    }
+
+    /// Copies were lost in the store: never silently.
+    fn report_lost(&self, owner: OwnerId, count: usize, turn: &mut Turn) {
+        if count > 0 {
+            let owner = self.owner_name(owner);
+            turn.events.push(Event::Lost {
+                owner,
+                count: count as u64,
+            });
+        }
     }
 }

@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod message;
 pub mod packet;
+pub mod properties;
 pub mod reason;
 pub mod reply;
 pub mod topic;

@@ -1,1 +1,169 @@
-//! session
+//! One client's session: what the specification calls Session State, and the connection that
+//! uses it now. Pure: it decides for one client; `broker` decides between many.
+//!
+//! Split by direction: `inbound` is what the client publishes, `queue` and `outbound` what it is
+//! sent, `link` the connection, `violation` what breaks it.
+//!
+//! Invariant: `newest` is the last record that speaks of this session; what must be durable
+//! before it is told waits for it.
+
+pub mod inbound;
+pub mod link;
+pub mod outbound;
+pub mod queue;
+pub mod violation;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mqtt::packet::{SubscriptionOptions, Version};
+use crate::mqtt::reply::Reply;
+use crate::time::Timestamp;
+use crate::turn::{OwnerId, Record, RecordNumber, SessionId, SessionRecord, Turn, WillRecord};
+
+use inbound::Inbound;
+use link::Link;
+use outbound::Outbound;
+use queue::Queue;
+
+/// A Session Expiry Interval that never passes.
+pub const NEVER: u32 = u32::MAX;
+
+/// One client's session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its id, which also names its queue.
+    pub id: SessionId,
+    /// Client Identifier.
+    pub client_id: Arc<str>,
+    /// User Name of the last connection.
+    pub user: Option<Arc<str>>,
+    /// Protocol of the last connection.
+    pub version: Version,
+    /// Whether it is in the store: from its first Session Expiry Interval above 0 until it ends.
+    pub stored: bool,
+    /// Session Expiry Interval in seconds.
+    pub expiry: u32,
+    /// Since when nobody is connected.
+    pub disconnected: Option<Timestamp>,
+    /// What is published when the connection ends without a DISCONNECT.
+    pub will: Option<Box<WillRecord>>,
+    /// When the will of a connection that ended is due.
+    pub will_due: Option<Timestamp>,
+    /// The newest record that speaks of this session.
+    pub newest: RecordNumber,
+    /// By Topic Filter, with `$share/…` in front where shared.
+    pub subscriptions: BTreeMap<Arc<str>, Subscription>,
+    /// Retained messages that new subscriptions still bring.
+    pub retained_pending: VecDeque<RetainedPending>,
+    /// What the client published.
+    pub inbound: Inbound,
+    /// What waits for the client.
+    pub queue: Queue,
+    /// What was sent to the client and is not acknowledged.
+    pub outbound: Outbound,
+    /// The share groups it is a member of.
+    pub groups: Vec<OwnerId>,
+    /// The connection, while there is one.
+    pub link: Option<Box<Link>>,
+}
+
+/// A subscription of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscription {
+    /// Subscription Options.
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier.
+    pub id: Option<u32>,
+}
+
+/// A subscription whose retained messages are on their way.
+#[derive(Debug)]
+pub struct RetainedPending {
+    /// Topic Filter.
+    pub filter: Arc<str>,
+    /// How.
+    pub subscription: Subscription,
+    /// The topic after which to go on.
+    pub after: Option<Arc<str>>,
+}
+
+impl Session {
+    /// A new session without a connection.
+    pub fn new(id: SessionId, client_id: Arc<str>, version: Version, expiry: u32) -> Self {
+        let stored = expiry > 0;
+        Self {
+            id,
+            client_id,
+            user: None,
+            version,
+            stored,
+            expiry,
+            disconnected: None,
+            will: None,
+            will_due: None,
+            newest: RecordNumber::default(),
+            subscriptions: BTreeMap::new(),
+            retained_pending: VecDeque::new(),
+            inbound: Inbound::default(),
+            queue: Queue::new(stored),
+            outbound: Outbound::default(),
+            groups: Vec::new(),
+            link: None,
+        }
+    }
+
+    /// Makes `record`, which speaks of this session, durable, if the session is stored.
+    pub fn record(&mut self, turn: &mut Turn, record: impl FnOnce() -> Record) {
+        if self.stored {
+            self.newest = turn.record(record());
+        }
+    }
+
+    /// Writes the session anew.
+    pub fn record_self(&mut self, turn: &mut Turn) {
+        if self.stored {
+            self.newest = turn.record(self.as_record());
+        }
+    }
+
+    /// The session as it is stored.
+    pub fn as_record(&self) -> Record {
+        Record::Session(Box::new(SessionRecord {
+            id: self.id,
+            client_id: self.client_id.clone(),
+            user: self.user.clone(),
+            version: self.version,
+            expiry: self.expiry,
+            disconnected: self.disconnected,
+            ordinal_bound: self.outbound.bound(),
+            will: self.will.clone(),
+        }))
+    }
+
+    /// Sends `reply` when all that was recorded of this session is durable. A session that is
+    /// gone says nothing.
+    pub fn reply(&mut self, turn: &mut Turn, reply: Reply) {
+        self.reply_after(turn, RecordNumber::default(), reply);
+    }
+
+    /// The same, and not before `until` is durable.
+    pub fn reply_after(&mut self, turn: &mut Turn, until: RecordNumber, reply: Reply) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        link.say(turn, self.newest.max(until), reply);
+    }
+
+    /// When its Session Expiry Interval passes, if nobody connects.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let since = self.disconnected?;
+        (self.expiry != NEVER).then(|| since + Duration::from_secs(u64::from(self.expiry)))
+    }
+
+    /// Its Topic Filters, in their order.
+    pub fn filters(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.subscriptions.keys()
+    }
+}

@@ -1,0 +1,187 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP from a client.
+
+use std::time::Duration;
+
+use super::Broker;
+use super::dead_letter::Death;
+use super::publish::ack;
+use crate::mqtt::packet::Ack;
+use crate::mqtt::reply::Reply;
+use crate::mqtt::{QoS, ReasonCode, Version};
+use crate::session::violation::Violation;
+use crate::time::Timestamp;
+use crate::turn::{DeadReason, Record, SessionId, Turn, packet_id};
+
+/// A client that was silent this long after a PUBLISH, and then closed, had read it.
+const READING_TIME: Duration = Duration::from_secs(5);
+
+impl Broker {
+    pub(super) fn pub_ack(
+        &mut self,
+        id: SessionId,
+        packet: &Ack<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let Some(sent) = self.session(id).outbound.find(packet.packet_id) else {
+            return Ok(()); // Of a message that went to another member, or died, meanwhile.
+        };
+        if sent.entry.qos != QoS::AtLeastOnce {
+            return Err(Violation::WrongAcknowledgement);
+        }
+        if packet.reason.is_error() {
+            self.reject(id, packet);
+        } else {
+            self.remove_sent(id, packet.packet_id, turn);
+        }
+        self.pump(id, now, turn);
+        Ok(())
+    }
+
+    /// The client has the message: from now on only PUBREL is sent again, and not before that is
+    /// durable, as the PUBLISH must never be `[MQTT-4.3.3-3]`.
+    pub(super) fn pub_rec(
+        &mut self,
+        id: SessionId,
+        packet: &Ack<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let session = self.session(id);
+        let is_stored = session.stored;
+        let Some(sent) = session.outbound.find(packet.packet_id) else {
+            if !packet.reason.is_error() {
+                let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                session.reply(turn, Reply::PubRel(ack(packet.packet_id, reason, None)));
+            }
+            return Ok(());
+        };
+        if sent.entry.qos != QoS::ExactlyOnce {
+            return Err(Violation::WrongAcknowledgement);
+        }
+        if packet.reason.is_error() && !sent.pubrec_arrived {
+            self.reject(id, packet);
+            self.pump(id, now, turn);
+            return Ok(());
+        }
+        if !sent.pubrec_arrived {
+            sent.pubrec_arrived = true;
+            sent.entry.body = None;
+            if sent.stored {
+                let (owner, message) = (sent.owner, sent.entry.message);
+                let number = turn.record(Record::PubRecArrived { owner, message });
+                if is_stored {
+                    session.newest = number;
+                }
+            }
+        }
+        session.reply(
+            turn,
+            Reply::PubRel(ack(packet.packet_id, ReasonCode::SUCCESS, None)),
+        );
+        Ok(())
+    }
+
+    /// Its Packet Identifier is free, and a new message under it is a new one; not before that is
+    /// durable.
+    pub(super) fn pub_rel(
+        &mut self,
+        id: SessionId,
+        packet: &Ack<'_>,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let session = self.session(id);
+        let packet_id = packet.packet_id;
+        let reason = if session.inbound.received.remove(&packet_id) {
+            session.record(turn, || Record::Released {
+                session: id,
+                packet_id,
+            });
+            ReasonCode::SUCCESS
+        } else {
+            ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+        };
+        session.reply(turn, Reply::PubComp(ack(packet_id, reason, None)));
+        Ok(())
+    }
+
+    pub(super) fn pub_comp(
+        &mut self,
+        id: SessionId,
+        packet: &Ack<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let Some(sent) = self.session(id).outbound.find(packet.packet_id) else {
+            return Ok(());
+        };
+        if sent.entry.qos != QoS::ExactlyOnce {
+            return Err(Violation::WrongAcknowledgement);
+        }
+        if !sent.pubrec_arrived {
+            return Err(Violation::EarlyPubComp);
+        }
+        self.remove_sent(id, packet.packet_id, turn);
+        self.pump(id, now, turn);
+        Ok(())
+    }
+
+    /// The subscriber refuses the message: it is not sent again by itself `[MQTT-4.4.0-2]`.
+    fn reject(&mut self, id: SessionId, packet: &Ack<'_>) {
+        let sent = self.session(id).outbound.remove(packet.packet_id);
+        let mut death = Death::of_sent(sent.expect("the caller found it"), DeadReason::Rejected);
+        death.code = Some(packet.reason);
+        death.text = packet.reason_string.map(Into::into);
+        self.deaths.push_back(death);
+    }
+
+    /// A delivery failed by the client's doing: charged to the oldest alone, as a whole window
+    /// lost at once must not count against every message in it. What the network may have done
+    /// charges nothing: the client has answered since, or had time to read.
+    pub(super) fn charge_delivery(
+        &mut self,
+        id: SessionId,
+        flushed: bool,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let limits = &self.settings.limits;
+        let (limit_v5, limit_v311) = (limits.max_deliveries, limits.max_deliveries_v311);
+        let session = self.session(id);
+        let limit = match session.version {
+            Version::V5 => limit_v5,
+            Version::V311 => limit_v311,
+        };
+        let is_stored = session.stored;
+        let heard = session.link.as_ref().map_or(0, |link| link.heard);
+        let Some(sent) = session.outbound.oldest_unacknowledged() else {
+            return;
+        };
+        let had_time = flushed && now.since(sent.sent_at) >= READING_TIME;
+        if heard <= sent.heard_before && !had_time {
+            return;
+        }
+        sent.entry.deliveries += 1;
+        let (owner, message, deliveries) = (sent.owner, sent.entry.message, sent.entry.deliveries);
+        let packet_id = packet_id(sent.ordinal);
+        if sent.stored {
+            let number = turn.record(Record::DeliveryFailed {
+                owner,
+                message,
+                deliveries,
+            });
+            if is_stored {
+                session.newest = number;
+            }
+        }
+        if limit == 0 || deliveries < limit {
+            return;
+        }
+        let sent = session.outbound.remove(packet_id).expect("found above");
+        if sent.entry.qos == QoS::ExactlyOnce {
+            session.outbound.keep_taken(packet_id);
+        }
+        self.deaths
+            .push_back(Death::of_sent(sent, DeadReason::DeliveryLimit));
+    }
+}

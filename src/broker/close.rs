@@ -1,0 +1,257 @@
+//! How a connection ends, by whoever, and how a session does.
+//!
+//! Invariant: a connection that the core let go of is in no table of it, so that nothing that
+//! comes for it later has an effect.
+
+use super::Broker;
+use super::connect::empty_connack;
+use super::dead_letter::Death;
+use super::timer::Timer;
+use crate::mqtt::packet::Disconnect;
+use crate::mqtt::reply::{self, Reply};
+use crate::mqtt::{QoS, ReasonCode, Version};
+use crate::session::violation::Violation;
+use crate::time::Timestamp;
+use crate::turn::{
+    CloseCause, ConnectionId, DeadReason, DisconnectedBy, EndCause, Event, Output, Record,
+    SessionId, Turn,
+};
+
+/// How a connection ended, for the log, and whether its will stands.
+struct Departure {
+    by: DisconnectedBy,
+    reason: ReasonCode,
+    why: Box<str>,
+    keeps_will: bool,
+}
+
+impl Broker {
+    pub(super) fn ping(&mut self, id: SessionId, turn: &mut Turn) -> Result<(), Violation> {
+        let link = self
+            .session(id)
+            .link
+            .as_mut()
+            .expect("a packet comes by a link");
+        link.say(turn, crate::turn::RecordNumber::default(), Reply::PingResp);
+        Ok(())
+    }
+
+    /// DISCONNECT from a client: its will is void, unless it says otherwise `[MQTT-3.14.4-3]`.
+    pub(super) fn disconnect(
+        &mut self,
+        id: SessionId,
+        packet: &Disconnect<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let cap = self.settings.limits.session_expiry;
+        let session = self.session(id);
+        if let Some(expiry) = packet.session_expiry {
+            if session.expiry == 0 && expiry > 0 {
+                return Err(Violation::SessionExpiryFromZero);
+            }
+            session.expiry = expiry.min(cap);
+        }
+        let connection = session.link.as_ref().expect("a packet comes by a link").id;
+        let departure = Departure {
+            by: DisconnectedBy::Client,
+            reason: packet.reason,
+            why: packet.reason_string.unwrap_or_default().into(),
+            keeps_will: packet.reason != ReasonCode::SUCCESS,
+        };
+        turn.send(connection, Output::Close);
+        self.detach(id, departure, now, turn);
+        Ok(())
+    }
+
+    /// We end a connection: an MQTT 5 client is told why.
+    pub(super) fn dismiss(
+        &mut self,
+        id: SessionId,
+        reason: ReasonCode,
+        why: Box<str>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let Some(link) = &self.session(id).link else {
+            return;
+        };
+        let connection = link.id;
+        if link.version == Version::V5 {
+            let reason_string = link.wants_reasons.then(|| why.clone());
+            let goodbye = Reply::Disconnect(reply::Disconnect {
+                reason,
+                reason_string,
+            });
+            turn.send(connection, Output::Packet(goodbye));
+        }
+        turn.send(connection, Output::Close);
+        let departure = Departure {
+            by: DisconnectedBy::Server,
+            reason,
+            why,
+            keeps_will: true,
+        };
+        self.detach(id, departure, now, turn);
+    }
+
+    /// The world ends a connection.
+    pub(super) fn close(
+        &mut self,
+        id: ConnectionId,
+        cause: CloseCause,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let session = self.session_of(id).map(|session| session.id);
+        let Some(session) = session else {
+            return self.close_unknown(id, cause, turn);
+        };
+        let (reason, why) = match cause {
+            CloseCause::Malformed { reason, why } | CloseCause::Server { reason, why } => {
+                return self.dismiss(session, reason, why, now, turn);
+            }
+            CloseCause::Peer { flushed } => {
+                self.charge_delivery(session, flushed, now, turn);
+                (
+                    ReasonCode::UNSPECIFIED_ERROR,
+                    "closed without DISCONNECT".into(),
+                )
+            }
+            CloseCause::Network(why) => (ReasonCode::UNSPECIFIED_ERROR, why),
+        };
+        turn.send(id, Output::Close);
+        let departure = Departure {
+            by: DisconnectedBy::Network,
+            reason,
+            why,
+            keeps_will: true,
+        };
+        self.detach(session, departure, now, turn);
+    }
+
+    /// It had not connected: only what names a code is answered, and logged.
+    fn close_unknown(&self, id: ConnectionId, cause: CloseCause, turn: &mut Turn) {
+        if let CloseCause::Malformed { reason, why } | CloseCause::Server { reason, why } = cause {
+            if reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION {
+                let connack = Reply::ConnAck(Box::new(empty_connack(reason)));
+                turn.send(id, Output::Packet(connack));
+            }
+            let client_id = "".into();
+            turn.events.push(Event::Refused {
+                connection: id,
+                client_id,
+                reason,
+                why,
+            });
+        }
+        turn.send(id, Output::Close);
+    }
+
+    /// The session has no connection any more: it waits, or ends.
+    fn detach(&mut self, id: SessionId, departure: Departure, now: Timestamp, turn: &mut Turn) {
+        let session = self.session(id);
+        let link = session
+            .link
+            .take()
+            .expect("only a connected session is detached");
+        let drop_bodies = session.stored;
+        session.outbound.disconnect(drop_bodies);
+        session.inbound.disconnect();
+        session.queue.drop_bodies();
+        session.retained_pending.clear();
+        session.disconnected = Some(now);
+        if !departure.keeps_will {
+            session.will = None;
+        }
+        turn.events.push(Event::Disconnected {
+            connection: link.id,
+            client_id: session.client_id.clone(),
+            by: departure.by,
+            reason: departure.reason,
+            why: departure.why,
+            connected_ms: u64::try_from(now.since(link.since).as_millis()).unwrap_or(u64::MAX),
+            messages_in: link.messages_in,
+            messages_out: link.messages_out,
+        });
+        let expiry = session.expiry;
+        let expires = session.expires();
+        self.links[link.id.slot as usize] = None;
+        super::sys::count(&link, &mut self.counters);
+        if expiry == 0 {
+            return self.end_session(id, EndCause::Expired, now, turn);
+        }
+        if let Some(at) = expires {
+            self.timers.set(at, Timer::SessionExpiry(id));
+        }
+        self.schedule_will(id, now, turn);
+    }
+
+    /// The session is over: its subscriptions go, its will is published, its backlog dies.
+    pub(super) fn end_session(
+        &mut self,
+        id: SessionId,
+        cause: EndCause,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let mut session = self
+            .sessions
+            .remove(&id)
+            .expect("only a session that is there ends");
+        self.clients.remove(&session.client_id);
+        if session.stored {
+            turn.record(Record::SessionEnded {
+                session: id,
+                cause,
+                at: now,
+            });
+        }
+        for filter in session.subscriptions.keys() {
+            if !filter.starts_with("$share/") {
+                self.subscriptions.remove(filter, id);
+            }
+        }
+        let in_flight = session.outbound.take_all();
+        let mut copies = Vec::with_capacity(in_flight.len());
+        for sent in in_flight {
+            if sent.owner == id {
+                copies.extend((!sent.pubrec_arrived).then_some(sent.entry));
+            } else if sent.pubrec_arrived {
+                let death = Death::of_sent(sent, DeadReason::SessionExpired);
+                self.deaths.push_back(death.of_delivered());
+            } else if sent.entry.qos == QoS::AtLeastOnce {
+                self.return_to_group(sent, now, turn);
+            } else {
+                // What may have reached one member must not reach another `[MQTT-4.8.2-5]`.
+                let reason = match cause {
+                    EndCause::Expired => DeadReason::SessionExpired,
+                    EndCause::Cleared => DeadReason::SessionCleared,
+                };
+                self.deaths.push_back(Death::of_sent(sent, reason));
+            }
+        }
+        for filter in session
+            .subscriptions
+            .keys()
+            .filter(|f| f.starts_with("$share/"))
+        {
+            self.leave_group(filter, id, cause, now, turn);
+        }
+        copies.extend(session.queue.take_all(&mut self.totals));
+        let filters = session.filters().cloned().collect();
+        let name = session.client_id.clone();
+        self.doom_owner(id, name, filters, session.stored, cause, copies, now);
+        if let Some(will) = session.will.take() {
+            self.publish_will(&session, *will, now, turn);
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, now: Timestamp, turn: &mut Turn) {
+        let connected: Vec<_> = self.links.iter().flatten().map(|(_, id)| *id).collect();
+        for id in connected {
+            let why = "the broker stops".into();
+            self.dismiss(id, ReasonCode::SERVER_SHUTTING_DOWN, why, now, turn);
+        }
+    }
+}

@@ -1,0 +1,586 @@
+//! From a message to its owners' copies, and from a queue to the wire.
+
+use std::sync::Arc;
+
+use super::dead_letter::Death;
+use super::group::Lower;
+use super::timer::Timer;
+use super::{Broker, letter};
+use crate::auth::{Access, Acl, Who};
+use crate::config::Limits;
+use crate::mqtt::packet::{PacketId, RetainHandling};
+use crate::mqtt::{Message, QoS};
+use crate::router::Target;
+use crate::session::outbound::Offer;
+use crate::session::queue::{Entry, Queue, Totals};
+use crate::session::{RetainedPending, Session, Subscription};
+use crate::time::Timestamp;
+use crate::turn::{
+    DeadReason, Load, MessageId, OwnerId, Record, RecordNumber, SessionId, Stored, Turn,
+};
+
+/// Retained messages that wait in a queue at most, before a new subscription brings more.
+const RETAINED_AHEAD: usize = 1000;
+/// Retained topics that are looked at in one go.
+const RETAINED_SLICE: usize = 256;
+
+/// A message on its way to all its owners.
+#[derive(Debug)]
+pub(super) struct Publication<'a> {
+    pub(super) message: &'a Arc<Message>,
+    /// Nothing of it leaves before this record is durable.
+    pub(super) until: RecordNumber,
+    id: Option<MessageId>,
+    is_recorded: bool,
+}
+
+impl<'a> Publication<'a> {
+    pub(super) fn new(message: &'a Arc<Message>, until: RecordNumber) -> Self {
+        Self {
+            message,
+            until,
+            id: None,
+            is_recorded: false,
+        }
+    }
+
+    /// Writes the body, once, before the first copy that is stored.
+    fn record(&mut self, turn: &mut Turn) {
+        if !self.is_recorded {
+            self.is_recorded = true;
+            let id = self.id.expect("a copy has an id");
+            turn.record(Record::Message {
+                id,
+                message: self.message.clone(),
+            });
+        }
+    }
+}
+
+impl Broker {
+    /// Gives every owner with a matching subscription its copy. Returns how many there are.
+    pub(super) fn route(
+        &mut self,
+        message: &Arc<Message>,
+        publisher: Option<SessionId>,
+        until: RecordNumber,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> usize {
+        let mut targets = std::mem::take(&mut self.targets);
+        self.subscriptions
+            .matches(&message.topic, publisher, &mut targets);
+        let mut publication = Publication::new(message, until);
+        let count = targets.len();
+        for target in targets.drain(..) {
+            self.deliver(&mut publication, target, now, turn);
+        }
+        self.targets = targets;
+        count
+    }
+
+    fn deliver(
+        &mut self,
+        publication: &mut Publication<'_>,
+        target: Target,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let qos = publication.message.qos.min_with(target.qos);
+        let retain = publication.message.retain && target.retain_as_published;
+        if self.groups.contains_key(&target.owner) {
+            return self.deliver_to_group(publication, target.owner, qos, now, turn);
+        }
+        let Some(session) = self.sessions.get(&target.owner) else {
+            return;
+        };
+        if !may_receive(self.acl.as_ref(), session, &publication.message.topic) {
+            return; // Filtered, as mosquitto does: its filter is wider than its rights.
+        }
+        if qos == QoS::AtMostOnce {
+            self.deliver_qos0(publication, target, retain, now, turn);
+        } else {
+            self.deliver_queued(publication, target, qos, retain, now, turn);
+        }
+    }
+
+    fn deliver_qos0(
+        &mut self,
+        publication: &Publication<'_>,
+        target: Target,
+        retain: bool,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let session = self
+            .sessions
+            .get_mut(&target.owner)
+            .expect("the caller looked it up");
+        let Some(link) = &session.link else {
+            return;
+        };
+        let message = publication.message;
+        let undelivered = if link.outbox_full {
+            self.counters.qos0_dropped += 1;
+            Some((DeadReason::QueueFull, "outbox_full"))
+        } else {
+            let (ids, until) = (target.subscription_ids, publication.until);
+            let sent = session.send_qos0(message, retain, ids, until, turn);
+            sent.err().map(|reason| (reason, reason.as_str()))
+        };
+        let Some((reason, word)) = undelivered else {
+            return;
+        };
+        if self.settings.dead_letters.include_qos0 && !letter::is_dead_topic(&message.topic) {
+            let id = self.new_message();
+            let entry = Entry::new(id, message.clone(), QoS::AtMostOnce, retain);
+            self.deaths
+                .push_back(Death::new(target.owner, false, entry, reason));
+        } else {
+            let name = self.owner_name(target.owner);
+            self.note_undelivered(&name, word, false, now, turn);
+        }
+    }
+
+    fn deliver_queued(
+        &mut self,
+        publication: &mut Publication<'_>,
+        target: Target,
+        qos: QoS,
+        retain: bool,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let owner = target.owner;
+        let mut entry = self.new_entry(publication, qos, retain);
+        entry.subscription_ids = target.subscription_ids;
+        let session = self
+            .sessions
+            .get_mut(&owner)
+            .expect("the caller looked it up");
+        let stored = session.stored;
+        if stored {
+            publication.record(turn);
+        }
+        if session.can_take() && session.queue.is_empty() {
+            let offer = Offer {
+                owner,
+                stored,
+                recorded: false,
+                until: publication.until,
+                entry,
+            };
+            if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
+                self.deaths.push_back(Death::unsent(offer, reason));
+            }
+            return;
+        }
+        let keep_body = session.link.is_some();
+        let queueing = Queueing {
+            owner,
+            stored,
+            keep_body,
+            limits: &self.settings.limits,
+        };
+        let room = queueing.push(
+            &mut session.queue,
+            entry,
+            &mut self.totals,
+            |death| self.deaths.push_back(death),
+            turn,
+        );
+        if stored && room {
+            session.newest = turn.last_record();
+        }
+        self.watch_expiry(owner);
+    }
+
+    fn deliver_to_group(
+        &mut self,
+        publication: &mut Publication<'_>,
+        owner: OwnerId,
+        qos: QoS,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        if qos == QoS::AtMostOnce {
+            return self.deliver_qos0_to_group(publication, owner, turn);
+        }
+        let entry = self.new_entry(publication, qos, publication.message.retain);
+        let group = self
+            .groups
+            .get_mut(&owner)
+            .expect("the caller looked it up");
+        let stored = group.stored;
+        if stored {
+            publication.record(turn);
+        }
+        let queueing = Queueing {
+            owner,
+            stored,
+            keep_body: true,
+            limits: &self.settings.limits,
+        };
+        queueing.push(
+            &mut group.queue,
+            entry,
+            &mut self.totals,
+            |death| self.deaths.push_back(death),
+            turn,
+        );
+        self.watch_expiry(owner);
+        self.dispatch(owner, now, turn);
+    }
+
+    fn deliver_qos0_to_group(
+        &mut self,
+        publication: &Publication<'_>,
+        owner: OwnerId,
+        turn: &mut Turn,
+    ) {
+        let message = publication.message;
+        let group = self
+            .groups
+            .get_mut(&owner)
+            .expect("the caller looked it up");
+        let (sessions, acl) = (&mut self.sessions, self.acl.as_ref());
+        let picked = group.members.pick(|member| {
+            let session = &sessions[&member];
+            let is_open = session.link.as_ref().is_some_and(|link| !link.outbox_full);
+            is_open && may_receive(acl, session, &message.topic)
+        });
+        let Some(member) = picked else {
+            self.counters.qos0_dropped += 1;
+            return;
+        };
+        let session = sessions
+            .get_mut(&member.session)
+            .expect("a member is a session");
+        let retain = message.retain && member.options.retain_as_published;
+        let ids = member.subscription_id.map(|id| [id].into());
+        if session
+            .send_qos0(message, retain, ids, publication.until, turn)
+            .is_err()
+        {
+            self.counters.qos0_dropped += 1;
+        }
+    }
+
+    fn new_entry(&mut self, publication: &mut Publication<'_>, qos: QoS, retain: bool) -> Entry {
+        let id = match publication.id {
+            Some(id) => id,
+            None => self.new_message(),
+        };
+        publication.id = Some(id);
+        Entry::new(id, publication.message.clone(), qos, retain)
+    }
+
+    /// Sends to a client what may be sent now: what must be sent again, then what waits.
+    pub(super) fn pump(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        for sent in session.resend(now, turn) {
+            if sent.entry.qos == QoS::ExactlyOnce {
+                session
+                    .outbound
+                    .keep_taken(crate::turn::packet_id(sent.ordinal));
+            }
+            self.deaths
+                .push_back(Death::of_sent(sent, DeadReason::TooLarge));
+        }
+        while session.can_take()
+            && session
+                .queue
+                .front()
+                .is_some_and(|front| front.body.is_some())
+        {
+            let entry = session.queue.pop(&mut self.totals).expect("seen above");
+            let body = entry.body.as_ref().expect("seen above");
+            if !may_receive(self.acl.as_ref(), session, &body.topic) {
+                let death = Death::new(id, session.stored, entry, DeadReason::Unauthorized);
+                self.deaths.push_back(death);
+                continue;
+            }
+            let (stored, until) = (session.stored, RecordNumber::default());
+            let offer = Offer {
+                owner: id,
+                stored,
+                recorded: stored,
+                until,
+                entry,
+            };
+            if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
+                self.deaths.push_back(Death::unsent(offer, reason));
+            }
+        }
+        if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
+            turn.loads.extend(session.next_load());
+        }
+        if !session.groups.is_empty() && session.can_take() {
+            for group in session.groups.clone() {
+                self.dispatch(group, now, turn);
+            }
+        }
+        self.send_retained(id, now, turn);
+    }
+
+    /// A slice of the retained messages that a new subscription brings.
+    fn send_retained(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let is_ready = session.link.as_ref().is_some_and(|link| !link.outbox_full)
+            && session.queue.len() < RETAINED_AHEAD;
+        if !is_ready {
+            return;
+        }
+        let Some(mut pending) = session.retained_pending.pop_front() else {
+            return;
+        };
+        let mut found = Vec::new();
+        let after = pending.after.take();
+        pending.after = self.retained.matching(
+            &pending.filter,
+            after.as_deref(),
+            RETAINED_SLICE,
+            &mut found,
+        );
+        for message in &found {
+            if message.expires().is_none_or(|at| at > now) {
+                self.deliver_retained(id, message, &pending.subscription, now, turn);
+            }
+        }
+        let session = self.session(id);
+        if pending.after.is_some() {
+            session.retained_pending.push_front(pending);
+        }
+        if !session.retained_pending.is_empty() {
+            self.timers.set(now, Timer::Retained(id));
+        }
+    }
+
+    fn deliver_retained(
+        &mut self,
+        owner: SessionId,
+        message: &Arc<Message>,
+        subscription: &Subscription,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        if !may_receive(self.acl.as_ref(), &self.sessions[&owner], &message.topic) {
+            return;
+        }
+        let mut publication = Publication::new(message, RecordNumber::default());
+        let subscription_ids = subscription.id.map(|id| [id].into());
+        let qos = message.qos.min_with(subscription.options.qos);
+        let target = Target {
+            owner,
+            qos,
+            retain_as_published: true,
+            subscription_ids,
+        };
+        if qos == QoS::AtMostOnce {
+            self.deliver_qos0(&publication, target, true, now, turn);
+        } else {
+            self.deliver_queued(&mut publication, target, qos, true, now, turn);
+        }
+    }
+
+    /// Bodies came from the store.
+    pub(super) fn loaded(
+        &mut self,
+        load: Load,
+        messages: &[Stored],
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        if self.loaded_doomed(load, messages, now, turn) {
+            return;
+        }
+        if self.groups.contains_key(&load.owner) {
+            self.loaded_group(load, messages, now, turn);
+        } else if let Some(session) = self.sessions.get_mut(&load.owner) {
+            fill(session, load, messages);
+            let lost = session.queue.loaded(load, &mut self.totals).len();
+            let lost = lost + session.outbound.loaded(load).len();
+            self.report_lost(load.owner, lost, turn);
+            self.pump(load.owner, now, turn);
+        }
+    }
+
+    fn loaded_group(&mut self, load: Load, messages: &[Stored], now: Timestamp, turn: &mut Turn) {
+        let group = self
+            .groups
+            .get_mut(&load.owner)
+            .expect("the caller looked it up");
+        for stored in messages {
+            group.queue.fill(stored.id, &stored.message);
+        }
+        let mut lost = group.queue.loaded(load, &mut self.totals).len();
+        let members: Vec<_> = group.members.members().iter().map(|m| m.session).collect();
+        for &member in &members {
+            let session = self
+                .sessions
+                .get_mut(&member)
+                .expect("a member is a session");
+            fill(session, load, messages);
+            lost += session.outbound.loaded(load).len();
+        }
+        self.report_lost(load.owner, lost, turn);
+        for member in members {
+            self.pump(member, now, turn);
+        }
+        self.dispatch(load.owner, now, turn);
+    }
+
+    /// Wakes when the next copy of a queue may expire.
+    pub(super) fn watch_expiry(&mut self, owner: OwnerId) {
+        let queue = match self.sessions.get(&owner) {
+            Some(session) => &session.queue,
+            None => match self.groups.get(&owner) {
+                Some(group) => &group.queue,
+                None => return,
+            },
+        };
+        if let Some(at) = queue.soonest_expiry() {
+            self.timers.set(at, Timer::QueueExpiry(owner));
+        }
+    }
+
+    pub(super) fn expire_queue(&mut self, owner: OwnerId, now: Timestamp) {
+        let (queue, stored) = match self.sessions.get_mut(&owner) {
+            Some(session) => (&mut session.queue, session.stored),
+            None => match self.groups.get_mut(&owner) {
+                Some(group) => (&mut group.queue, group.stored),
+                None => return,
+            },
+        };
+        for entry in queue.take_expired(now, &mut self.totals) {
+            self.deaths
+                .push_back(Death::new(owner, stored, entry, DeadReason::Expired));
+        }
+        self.watch_expiry(owner);
+    }
+
+    /// Whether a new subscription brings retained messages, now or later.
+    pub(super) fn bring_retained(
+        &mut self,
+        id: SessionId,
+        filter: &Arc<str>,
+        subscription: &Subscription,
+        is_new: bool,
+    ) {
+        let wanted = match subscription.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        if wanted && !self.retained.is_empty() {
+            let (filter, subscription) = (filter.clone(), subscription.clone());
+            let pending = RetainedPending {
+                filter,
+                subscription,
+                after: None,
+            };
+            self.session(id).retained_pending.push_back(pending);
+        }
+    }
+
+    /// What was sent under `packet_id` is acknowledged: it leaves, lazily.
+    pub(super) fn remove_sent(&mut self, id: SessionId, packet_id: PacketId, turn: &mut Turn) {
+        let session = self.session(id);
+        let Some(sent) = session.outbound.remove(packet_id) else {
+            return;
+        };
+        if sent.stored {
+            let (owner, message) = (sent.owner, sent.entry.message);
+            let number = turn.record(Record::Removed {
+                owner,
+                message,
+                lazy: true,
+            });
+            if session.stored {
+                session.newest = number;
+            }
+        }
+    }
+}
+
+/// Puts loaded bodies where they are waited for.
+fn fill(session: &mut Session, load: Load, messages: &[Stored]) {
+    for stored in messages {
+        if !(load.owner == session.id && session.queue.fill(stored.id, &stored.message)) {
+            session
+                .outbound
+                .fill(load.owner, stored.id, &stored.message);
+        }
+    }
+}
+
+/// Whether the client of `session` may read `topic`.
+pub(super) fn may_receive(acl: Option<&Acl>, session: &Session, topic: &str) -> bool {
+    acl.is_none_or(|acl| {
+        let who = Who {
+            user: session.user.as_deref(),
+            client_id: &session.client_id,
+        };
+        acl.allows(who, Access::Receive, topic)
+    })
+}
+
+/// How a copy enters a queue.
+struct Queueing<'a> {
+    owner: OwnerId,
+    stored: bool,
+    keep_body: bool,
+    limits: &'a Limits,
+}
+
+impl Queueing<'_> {
+    /// Makes room by the oldest copies' deaths (`drop_oldest`), then queues. False if the copy
+    /// itself found no room: it died, or, being about a dead letter, stays where it is kept.
+    fn push(
+        &self,
+        queue: &mut Queue,
+        entry: Entry,
+        totals: &mut Totals,
+        mut die: impl FnMut(Death),
+        turn: &mut Turn,
+    ) -> bool {
+        let body = entry.body.as_ref().expect("a new copy has its body");
+        let is_letter = letter::is_dead_topic(&body.topic);
+        while self.is_full(queue, &entry, totals) {
+            if is_letter {
+                return false;
+            }
+            let Some(oldest) = queue.pop(totals) else {
+                die(Death::new(self.owner, false, entry, DeadReason::QueueFull));
+                return false;
+            };
+            die(Death::new(
+                self.owner,
+                self.stored,
+                oldest,
+                DeadReason::QueueFull,
+            ));
+        }
+        if self.stored {
+            turn.record(Record::Queued(entry.as_copy(self.owner, None)));
+        }
+        queue.push(entry, self.keep_body, totals);
+        true
+    }
+
+    fn is_full(&self, queue: &Queue, entry: &Entry, totals: &Totals) -> bool {
+        let size = entry.size as usize;
+        let own = queue.len() >= self.limits.queue_messages
+            || (queue.bytes() + size > self.limits.queue_bytes && !queue.is_empty());
+        let all = if self.stored {
+            totals.disk + size as u64 > self.limits.disk_bytes
+        } else {
+            totals.memory + size as u64 > self.limits.memory_bytes as u64
+        };
+        own || all
+    }
+}

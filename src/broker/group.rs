@@ -1,0 +1,270 @@
+//! Share groups as owners: one queue, of which each copy goes to one member.
+//!
+//! Invariant: a group is stored from the first stored member on, until it ends.
+
+use std::sync::Arc;
+
+use super::deliver::may_receive;
+use super::{Broker, Death};
+use crate::mqtt::QoS;
+use crate::mqtt::packet::SubscriptionOptions;
+use crate::router::{Member, ShareGroup};
+use crate::session::outbound::{InFlight, Offer};
+use crate::session::queue::Queue;
+use crate::time::Timestamp;
+use crate::turn::{DeadReason, EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
+
+/// A share group: share name and filter together.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// `$share/name/filter`.
+    pub(super) filter: Arc<str>,
+    pub(super) stored: bool,
+    pub(super) queue: Queue,
+    pub(super) members: ShareGroup,
+}
+
+impl Broker {
+    /// Makes a session a member; true if it was none.
+    pub(super) fn join_group(
+        &mut self,
+        filter: &Arc<str>,
+        session: SessionId,
+        options: SubscriptionOptions,
+        subscription_id: Option<u32>,
+        turn: &mut Turn,
+    ) -> bool {
+        let stored = self.session(session).stored;
+        let id = self
+            .group_ids
+            .get(filter)
+            .copied()
+            .unwrap_or_else(|| self.new_group(filter));
+        let group = self.groups.get_mut(&id).expect("a group id has a group");
+        if stored && !group.stored {
+            store_group(id, group, &mut self.totals, turn);
+        }
+        let is_new = group.members.join(Member {
+            session,
+            options,
+            subscription_id,
+        });
+        let groups = &mut self.session(session).groups;
+        if !groups.contains(&id) {
+            groups.push(id);
+        }
+        is_new
+    }
+
+    pub(super) fn new_group(&mut self, filter: &Arc<str>) -> OwnerId {
+        let id = self.new_owner();
+        self.insert_group(id, filter, false);
+        id
+    }
+
+    pub(super) fn insert_group(&mut self, id: OwnerId, filter: &Arc<str>, stored: bool) {
+        let group = Group {
+            filter: filter.clone(),
+            stored,
+            queue: Queue::new(stored),
+            members: ShareGroup::default(),
+        };
+        self.groups.insert(id, group);
+        self.group_ids.insert(filter.clone(), id);
+        self.subscriptions
+            .insert(inner_filter(filter), group_entry(id));
+    }
+
+    /// Ends a membership; the last one ends the group.
+    pub(super) fn leave_group(
+        &mut self,
+        filter: &Arc<str>,
+        session: SessionId,
+        cause: EndCause,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let Some(&id) = self.group_ids.get(filter) else {
+            return;
+        };
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.groups.retain(|group| *group != id);
+        }
+        let group = self.groups.get_mut(&id).expect("a group id has a group");
+        group.members.leave(session);
+        if group.members.is_empty() {
+            self.end_group(id, cause, now, turn);
+        }
+    }
+
+    fn end_group(&mut self, id: OwnerId, cause: EndCause, now: Timestamp, turn: &mut Turn) {
+        let name = self.owner_name(id);
+        let mut group = self.groups.remove(&id).expect("the caller looked it up");
+        self.group_ids.remove(&group.filter);
+        self.subscriptions.remove(inner_filter(&group.filter), id);
+        if group.stored {
+            turn.record(Record::GroupEnded {
+                owner: id,
+                cause,
+                at: now,
+            });
+        }
+        let entries = group.queue.take_all(&mut self.totals);
+        let filters = vec![inner_filter(&group.filter).into()];
+        self.doom_owner(id, name, filters, group.stored, cause, entries, now);
+    }
+
+    /// A copy that its member did not acknowledge goes to another one.
+    pub(super) fn return_to_group(&mut self, mut sent: InFlight, now: Timestamp, turn: &mut Turn) {
+        let Some(group) = self.groups.get_mut(&sent.owner) else {
+            let owner = sent.owner;
+            self.deaths
+                .push_back(Death::of_sent(sent, DeadReason::SessionExpired));
+            debug_assert!(!self.groups.contains_key(&owner));
+            return;
+        };
+        if group.stored {
+            turn.record(Record::Returned {
+                owner: sent.owner,
+                message: sent.entry.message,
+            });
+            sent.entry.body = None;
+        }
+        sent.entry.subscription_ids = None;
+        group.queue.put_back(sent.entry, &mut self.totals);
+        self.dispatch(sent.owner, now, turn);
+    }
+
+    /// Sends what waits in a group to the members that can take it.
+    pub(super) fn dispatch(&mut self, id: OwnerId, now: Timestamp, turn: &mut Turn) {
+        loop {
+            let Some(group) = self.groups.get_mut(&id) else {
+                return;
+            };
+            let Some(front) = group.queue.front() else {
+                return;
+            };
+            let sessions = &self.sessions;
+            let acl = self.acl.as_ref();
+            let Some(body) = front.body.clone() else {
+                let anybody = group.members.members().iter();
+                let can_take = |member: &Member| sessions[&member.session].can_take();
+                if anybody.into_iter().any(can_take) {
+                    turn.loads.extend(group.queue.next_load(id, 100));
+                }
+                return;
+            };
+            let picked = group.members.pick(|member| {
+                let session = &sessions[&member];
+                session.can_take() && may_receive(acl, session, &body.topic)
+            });
+            let Some(member) = picked else {
+                return;
+            };
+            self.send_from_group(id, member, now, turn);
+        }
+    }
+
+    fn send_from_group(&mut self, id: OwnerId, member: Member, now: Timestamp, turn: &mut Turn) {
+        let group = self.groups.get_mut(&id).expect("the caller looked it up");
+        let mut entry = group
+            .queue
+            .pop(&mut self.totals)
+            .expect("the caller saw its front");
+        let session = self
+            .sessions
+            .get_mut(&member.session)
+            .expect("a member is a session");
+        entry.retain &= member.options.retain_as_published;
+        entry.subscription_ids = member.subscription_id.map(|id| [id].into());
+        let stored = group.stored;
+        if entry.qos.min_with(member.options.qos) == QoS::AtMostOnce && !entry.is_expired(now) {
+            let body = entry.body.take().expect("the caller saw its body");
+            if stored {
+                turn.record(Record::Removed {
+                    owner: id,
+                    message: entry.message,
+                    lazy: true,
+                });
+            }
+            let until = RecordNumber::default();
+            let _ = session.send_qos0(&body, entry.retain, entry.subscription_ids, until, turn);
+            return;
+        }
+        entry.qos = entry.qos.min_with(member.options.qos);
+        let until = RecordNumber::default();
+        let offer = Offer {
+            owner: id,
+            stored,
+            recorded: true,
+            until,
+            entry,
+        };
+        if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
+            self.deaths.push_back(Death::unsent(offer, reason));
+        }
+    }
+}
+
+/// From now on the group and what waits in it are stored.
+fn store_group(
+    id: OwnerId,
+    group: &mut Group,
+    totals: &mut crate::session::queue::Totals,
+    turn: &mut Turn,
+) {
+    group.stored = true;
+    turn.record(Record::Group {
+        owner: id,
+        filter: group.filter.clone(),
+    });
+    for entry in group.queue.make_stored(totals) {
+        let message = entry
+            .body
+            .clone()
+            .expect("a transient queue has its bodies in memory");
+        turn.record(Record::Message {
+            id: entry.message,
+            message,
+        });
+        turn.record(Record::Queued(entry.as_copy(id, None)));
+    }
+}
+
+/// The lower QoS: [`QoS`] has no order of its own.
+pub(super) trait Lower {
+    fn min_with(self, other: Self) -> Self;
+}
+
+impl Lower for QoS {
+    fn min_with(self, other: Self) -> Self {
+        if (self as u8) < (other as u8) {
+            self
+        } else {
+            other
+        }
+    }
+}
+
+fn group_entry(owner: OwnerId) -> crate::router::Entry {
+    use crate::mqtt::packet::RetainHandling;
+    let options = SubscriptionOptions {
+        qos: QoS::ExactlyOnce,
+        no_local: false,
+        retain_as_published: true,
+        retain_handling: RetainHandling::DoNotSend,
+    };
+    crate::router::Entry {
+        owner,
+        options,
+        subscription_id: None,
+    }
+}
+
+/// `filter` of `$share/name/filter`.
+pub(super) fn inner_filter(shared: &str) -> &str {
+    shared
+        .splitn(3, '/')
+        .nth(2)
+        .expect("a share group's filter was parsed")
+}

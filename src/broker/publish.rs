@@ -1,0 +1,299 @@
+//! A PUBLISH from a client: may it, is it new, who gets it, and what the client is told.
+//!
+//! Invariant: a refusal is decided before anything is queued or sent; what is acknowledged waits
+//! for every record that its own packet made.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Broker, letter};
+use crate::auth::{Access, Who};
+use crate::mqtt::packet::{PacketId, Payload, Publish};
+use crate::mqtt::reply::{Ack, Reply};
+use crate::mqtt::topic;
+use crate::mqtt::{Message, QoS, ReasonCode, Version};
+use crate::session::violation::Violation;
+use crate::time::Timestamp;
+use crate::turn::{Event, Record, RecordNumber, SessionId, StoreState, Turn};
+
+/// Why a PUBLISH is not taken, though it is well-formed.
+struct Refusal {
+    reason: ReasonCode,
+    why: &'static str,
+}
+
+impl Broker {
+    pub(super) fn publish(
+        &mut self,
+        id: SessionId,
+        publish: Publish<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let limits = &self.settings.limits;
+        let (alias_maximum, levels) = (limits.topic_alias_maximum, limits.topic_levels);
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .expect("a session in use is there");
+        session
+            .link
+            .as_mut()
+            .expect("a packet comes by a link")
+            .messages_in += 1;
+        let alias = publish.topic_alias;
+        let topic = session
+            .inbound
+            .resolve_topic(publish.topic, alias, alias_maximum)?;
+        topic::check_name(&topic, levels).map_err(|_| Violation::TopicTooDeep)?;
+        if let Some(packet_id) = publish.packet_id {
+            if self.is_duplicate(id, &publish, packet_id, turn) {
+                return Ok(());
+            }
+            self.check_quota(id)?;
+        }
+        if let Some(refusal) = self.refuse_publish(id, &publish, &topic) {
+            self.refuse(id, &publish, &topic, &refusal, now, turn);
+            return Ok(());
+        }
+        let before = turn.last_record();
+        if publish.qos == QoS::ExactlyOnce {
+            let packet_id = publish.packet_id.expect("QoS 2 has a Packet Identifier");
+            let session = self.session(id);
+            session.inbound.received.insert(packet_id);
+            session.record(turn, || Record::Received {
+                session: id,
+                packet_id,
+            });
+        }
+        // What a QoS 2 publisher may send again must not reach anybody twice, at QoS 0 either.
+        let until = if publish.qos == QoS::ExactlyOnce {
+            turn.last_record()
+        } else {
+            before
+        };
+        let until = if until > before {
+            until
+        } else {
+            RecordNumber::default()
+        };
+        let message = Arc::new(self.to_message(&publish, topic, now));
+        let count = self.accept(&message, Some(id), until, now, turn);
+        self.acknowledge(id, &publish, count, before, turn);
+        Ok(())
+    }
+
+    /// Retains and routes a message that may be published.
+    pub(super) fn accept(
+        &mut self,
+        message: &Arc<Message>,
+        publisher: Option<SessionId>,
+        until: RecordNumber,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> usize {
+        if message.retain {
+            self.retain(message, turn);
+        }
+        self.route(message, publisher, until, now, turn)
+    }
+
+    /// Keeps the newest message of its topic; an empty one clears `[MQTT-3.3.1-6]`.
+    fn retain(&mut self, message: &Arc<Message>, turn: &mut Turn) {
+        let topic = message.topic.clone();
+        let kept = (!message.payload.is_empty()).then(|| message.clone());
+        if kept.is_none() && self.retained.get(&topic).is_none() {
+            return;
+        }
+        turn.record(Record::Retained {
+            topic: topic.clone(),
+            message: kept.clone(),
+        });
+        self.retained.set(topic, kept);
+    }
+
+    /// A QoS 2 PUBLISH that we have already is acknowledged again, and that is all
+    /// `[MQTT-4.3.3-10]`.
+    fn is_duplicate(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        packet_id: PacketId,
+        turn: &mut Turn,
+    ) -> bool {
+        let session = self.session(id);
+        let is_duplicate =
+            publish.qos == QoS::ExactlyOnce && session.inbound.received.contains(&packet_id);
+        if is_duplicate {
+            session.reply(
+                turn,
+                Reply::PubRec(ack(packet_id, ReasonCode::SUCCESS, None)),
+            );
+        }
+        is_duplicate
+    }
+
+    fn check_quota(&mut self, id: SessionId) -> Result<(), Violation> {
+        let (maximum, committed) = (self.settings.limits.receive_maximum, self.committed);
+        let session = self.session(id);
+        let has_quota = session.inbound.has_quota(maximum, committed);
+        if session.version == Version::V5 && !has_quota {
+            return Err(Violation::ReceiveMaximumExceeded);
+        }
+        Ok(())
+    }
+
+    fn refuse_publish(&self, id: SessionId, publish: &Publish<'_>, topic: &str) -> Option<Refusal> {
+        if !self.may_publish(id, topic) {
+            let why = "no right to publish to this topic";
+            return Some(Refusal {
+                reason: ReasonCode::NOT_AUTHORIZED,
+                why,
+            });
+        }
+        let is_durable = publish.qos != QoS::AtMostOnce || publish.retain;
+        if is_durable && self.store == StoreState::Failing {
+            return Some(Refusal {
+                reason: ReasonCode::QUOTA_EXCEEDED,
+                why: "the store fails",
+            });
+        }
+        let is_new_retained = publish.retain
+            && !publish.payload.as_slice().is_empty()
+            && self.retained.len() >= self.settings.limits.retained_messages
+            && self.retained.get(topic).is_none();
+        is_new_retained.then_some(Refusal {
+            reason: ReasonCode::QUOTA_EXCEEDED,
+            why: "too many retained messages",
+        })
+    }
+
+    /// Nobody publishes to `$dead/…` and `$SYS/…`; else the ACL decides.
+    pub(super) fn may_publish(&self, id: SessionId, topic: &str) -> bool {
+        let session = &self.sessions[&id];
+        let who = Who {
+            user: session.user.as_deref(),
+            client_id: &session.client_id,
+        };
+        self.allows_publish(who, topic)
+    }
+
+    pub(super) fn allows_publish(&self, who: Who<'_>, topic: &str) -> bool {
+        let is_ours = letter::is_dead_topic(topic) || topic.starts_with("$SYS/");
+        let acl = self.acl.as_ref();
+        !is_ours && acl.is_none_or(|acl| acl.allows(who, Access::Publish, topic))
+    }
+
+    /// The publisher keeps its message: it is told so, or, in 3.1.1, where it can't be, the
+    /// connection ends. Only the missing right is acknowledged there, unless configured
+    /// otherwise: closing would give a storm of reconnects, and `[MQTT-3.3.5-2]` of 3.1.1 allows
+    /// it.
+    fn refuse(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &Arc<str>,
+        refusal: &Refusal,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let is_unauthorized = refusal.reason == ReasonCode::NOT_AUTHORIZED;
+        if is_unauthorized {
+            self.counters.unauthorized_publishes += 1;
+        } else {
+            self.counters.refused_publishes += 1;
+        }
+        let session = self.session(id);
+        let (client_id, version) = (session.client_id.clone(), session.version);
+        let (topic, reason) = (topic.clone(), refusal.reason);
+        turn.events.push(Event::PublishRefused {
+            client_id,
+            topic,
+            reason,
+        });
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        let tolerate = is_unauthorized && !self.settings.rights.close_unauthorized_publish;
+        if version == Version::V311 && !tolerate {
+            return self.dismiss(id, reason, refusal.why.into(), now, turn);
+        }
+        let text = (version == Version::V5).then(|| refusal.why.into());
+        let ack = ack(packet_id, reason, text);
+        let reply = match publish.qos {
+            QoS::ExactlyOnce => Reply::PubRec(ack),
+            _ => Reply::PubAck(ack),
+        };
+        self.session(id).reply(turn, reply);
+    }
+
+    fn acknowledge(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        count: usize,
+        before: RecordNumber,
+        turn: &mut Turn,
+    ) {
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        let last = turn.last_record();
+        let until = if last > before {
+            last
+        } else {
+            RecordNumber::default()
+        };
+        let reason = match count {
+            0 => ReasonCode::NO_MATCHING_SUBSCRIBERS,
+            _ => ReasonCode::SUCCESS,
+        };
+        let ack = ack(packet_id, reason, None);
+        let session = self.session(id);
+        if publish.qos == QoS::ExactlyOnce {
+            return session.reply_after(turn, until, Reply::PubRec(ack));
+        }
+        session
+            .inbound
+            .acknowledges_after(until.max(session.newest));
+        session.reply_after(turn, until, Reply::PubAck(ack));
+    }
+
+    /// Copies a PUBLISH out of its read buffer: a message that stays must not pin one.
+    fn to_message(&self, publish: &Publish<'_>, topic: Arc<str>, now: Timestamp) -> Message {
+        let (properties, payload) = match &publish.payload {
+            Payload::Shared(payload) => {
+                (Bytes::copy_from_slice(&publish.properties), payload.clone())
+            }
+            Payload::Borrowed(payload) => {
+                let mut both = BytesMut::with_capacity(publish.properties.len() + payload.len());
+                both.extend_from_slice(&publish.properties);
+                both.extend_from_slice(payload);
+                let mut properties = both.freeze();
+                let payload = properties.split_off(publish.properties.len());
+                (properties, payload)
+            }
+        };
+        Message {
+            topic,
+            properties,
+            payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            received: now,
+            expiry: publish
+                .message_expiry
+                .or(self.settings.limits.message_expiry),
+        }
+    }
+}
+
+/// An acknowledgement.
+pub(super) fn ack(packet_id: PacketId, reason: ReasonCode, text: Option<Box<str>>) -> Ack {
+    Ack {
+        packet_id,
+        reason,
+        reason_string: text,
+    }
+}

@@ -1,0 +1,180 @@
+//! SUBSCRIBE and UNSUBSCRIBE: one answer a packet, one code a filter.
+
+use std::sync::Arc;
+
+use super::Broker;
+use crate::auth::Who;
+use crate::mqtt::packet::{Subscribe, SubscriptionOptions, Unsubscribe};
+use crate::mqtt::reply::{AckList, Reply};
+use crate::mqtt::topic::{self, FilterParts};
+use crate::mqtt::{ReasonCode, Version};
+use crate::router;
+use crate::session::Subscription;
+use crate::session::violation::Violation;
+use crate::time::Timestamp;
+use crate::turn::{EndCause, Record, RecordNumber, SessionId, StoreState, Turn};
+
+impl Broker {
+    pub(super) fn subscribe(
+        &mut self,
+        id: SessionId,
+        packet: &Subscribe<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Result<(), Violation> {
+        let before = turn.last_record();
+        let mut reasons = Vec::with_capacity(packet.filters.len());
+        for &(filter, options) in &packet.filters {
+            let result = self.subscribe_one(id, filter, options, packet.subscription_id, turn);
+            reasons.push(result.unwrap_or_else(|refused| refused));
+        }
+        let last = turn.last_record();
+        let until = if last > before {
+            last
+        } else {
+            RecordNumber::default()
+        };
+        let list = AckList {
+            packet_id: packet.packet_id,
+            reasons,
+            reason_string: None,
+        };
+        self.session(id)
+            .reply_after(turn, until, Reply::SubAck(list));
+        self.pump(id, now, turn);
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        id: SessionId,
+        filter: &str,
+        options: SubscriptionOptions,
+        subscription_id: Option<u32>,
+        turn: &mut Turn,
+    ) -> Result<ReasonCode, ReasonCode> {
+        let levels = self.settings.limits.topic_levels;
+        let parts =
+            topic::parse_filter(filter, levels).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        self.may_subscribe(id, &parts, filter)?;
+        let filter: Arc<str> = filter.into();
+        let subscription = Subscription {
+            options,
+            id: subscription_id,
+        };
+        let is_new = if parts.share.is_some() {
+            self.join_group(&filter, id, options, subscription_id, turn)
+        } else {
+            let entry = router::Entry {
+                owner: id,
+                options,
+                subscription_id,
+            };
+            !self.subscriptions.insert(&filter, entry)
+        };
+        let session = self.session(id);
+        session
+            .subscriptions
+            .insert(filter.clone(), subscription.clone());
+        session.record(turn, || Record::Subscribed {
+            session: id,
+            filter: filter.clone(),
+            options,
+            subscription_id,
+        });
+        if parts.share.is_none() {
+            self.bring_retained(id, &filter, &subscription, is_new);
+        }
+        Ok(ReasonCode(options.qos as u8))
+    }
+
+    /// A filter wider than the rights is taken and filtered at delivery, as mosquitto does, unless
+    /// `acl_subscribe = "strict"`.
+    fn may_subscribe(
+        &self,
+        id: SessionId,
+        parts: &FilterParts<'_>,
+        filter: &str,
+    ) -> Result<(), ReasonCode> {
+        let session = &self.sessions[&id];
+        if session.stored && self.store == StoreState::Failing {
+            return Err(match session.version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V311 => ReasonCode::UNSPECIFIED_ERROR,
+            });
+        }
+        let is_new = !session.subscriptions.contains_key(filter);
+        if is_new && session.subscriptions.len() >= self.settings.limits.subscriptions {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let who = Who {
+            user: session.user.as_deref(),
+            client_id: &session.client_id,
+        };
+        let acl = self
+            .acl
+            .as_ref()
+            .filter(|_| self.settings.rights.strict_subscribe);
+        if acl.is_some_and(|acl| !acl.covers(who, parts.filter)) {
+            return Err(ReasonCode::NOT_AUTHORIZED);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        id: SessionId,
+        packet: &Unsubscribe<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let before = turn.last_record();
+        let mut reasons = Vec::with_capacity(packet.filters.len());
+        for &filter in &packet.filters {
+            reasons.push(self.unsubscribe_one(id, filter, now, turn));
+        }
+        let last = turn.last_record();
+        let until = if last > before {
+            last
+        } else {
+            RecordNumber::default()
+        };
+        let list = AckList {
+            packet_id: packet.packet_id,
+            reasons,
+            reason_string: None,
+        };
+        self.session(id)
+            .reply_after(turn, until, Reply::UnsubAck(list));
+    }
+
+    fn unsubscribe_one(
+        &mut self,
+        id: SessionId,
+        filter: &str,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> ReasonCode {
+        if topic::parse_filter(filter, self.settings.limits.topic_levels).is_err() {
+            return ReasonCode::TOPIC_FILTER_INVALID;
+        }
+        let session = self.session(id);
+        let Some((filter, _)) = session.subscriptions.remove_entry(filter) else {
+            return ReasonCode::NO_SUBSCRIPTION_EXISTED;
+        };
+        session
+            .retained_pending
+            .retain(|pending| pending.filter != filter);
+        let (session_id, recorded) = (id, filter.clone());
+        session.record(turn, || Record::Unsubscribed {
+            session: session_id,
+            filter: recorded,
+        });
+        if filter.starts_with("$share/") {
+            self.leave_group(&filter, id, EndCause::Cleared, now, turn);
+        } else {
+            self.subscriptions.remove(&filter, id);
+        }
+        ReasonCode::SUCCESS
+    }
+}

@@ -1,0 +1,109 @@
+//! Every reason to wake up, in one table. A timer that is not wanted any more is not removed:
+//! whoever it wakes looks whether it is time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Broker;
+use crate::mqtt::ReasonCode;
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, EndCause, OwnerId, SessionId, Turn};
+
+/// Between two summaries of what could not be delivered.
+pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two looks for dead letters that are kept too long.
+pub(super) const AGE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A reason to wake up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A client may have been silent for too long.
+    KeepAlive(ConnectionId),
+    /// A session may have expired.
+    SessionExpiry(SessionId),
+    /// A will may be due.
+    Will(SessionId),
+    /// Copies in a queue may have expired.
+    QueueExpiry(OwnerId),
+    /// Retained messages go on to a new subscription.
+    Retained(SessionId),
+    /// Copies of the dead go on to their place.
+    Burial,
+    /// Dead letters may be kept too long.
+    LetterAge,
+    /// A minute after the first undelivered message.
+    Summary,
+    /// `$SYS` is due.
+    Sys,
+}
+
+/// Timers by their time.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    due: BTreeSet<(Timestamp, Timer)>,
+}
+
+impl Timers {
+    /// Wakes at `at`, or at the next chance after.
+    pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
+        self.due.insert((at, timer));
+    }
+
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
+        let &(at, timer) = self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.pop_first();
+        Some(timer)
+    }
+}
+
+impl Broker {
+    pub(super) fn timer(&mut self, timer: Timer, now: Timestamp, turn: &mut Turn) {
+        match timer {
+            Timer::KeepAlive(id) => self.check_keep_alive(id, now, turn),
+            Timer::SessionExpiry(id) => self.check_session_expiry(id, now, turn),
+            Timer::Will(id) => self.check_will_due(id, now, turn),
+            Timer::QueueExpiry(id) => self.expire_queue(id, now),
+            Timer::Retained(id) => self.pump(id, now, turn),
+            Timer::Burial => self.bury_doomed(now, turn),
+            Timer::LetterAge => self.forget_old_letters(now, turn),
+            Timer::Summary => self.summarize_undelivered(now, turn),
+            Timer::Sys => self.publish_sys(now, turn),
+        }
+    }
+
+    fn check_keep_alive(&mut self, id: ConnectionId, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.session_of(id) else {
+            return;
+        };
+        let session_id = session.id;
+        let Some(until) = session.link.as_ref().and_then(|link| link.silent_until()) else {
+            return;
+        };
+        if until > now {
+            self.timers.set(until, Timer::KeepAlive(id));
+        } else {
+            let why = "no packet for one and a half Keep Alives".into();
+            self.dismiss(session_id, ReasonCode::KEEP_ALIVE_TIMEOUT, why, now, turn);
+        }
+    }
+
+    fn check_session_expiry(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        match session.expires() {
+            Some(at) if session.link.is_none() && at <= now => {
+                self.end_session(id, EndCause::Expired, now, turn);
+            }
+            Some(at) if session.link.is_none() => self.timers.set(at, Timer::SessionExpiry(id)),
+            _ => {}
+        }
+    }
+}

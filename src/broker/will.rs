@@ -1,0 +1,106 @@
+//! Wills: kept while the client is connected, published when it is gone without a goodbye, at
+//! the end of the Will Delay Interval or of the session, whichever is first `[MQTT-3.1.3-9]`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Broker;
+use super::timer::Timer;
+use crate::auth::Who;
+use crate::mqtt::Message;
+use crate::mqtt::packet::Will;
+use crate::session::Session;
+use crate::time::Timestamp;
+use crate::turn::{RecordNumber, SessionId, Turn, WillRecord};
+
+impl Broker {
+    pub(super) fn to_will(&self, will: &Will<'_>, now: Timestamp) -> WillRecord {
+        let message = Message {
+            topic: will.topic.into(),
+            properties: Bytes::copy_from_slice(&will.properties),
+            payload: Bytes::copy_from_slice(will.payload),
+            qos: will.qos,
+            retain: will.retain,
+            received: now,
+            expiry: will.message_expiry.or(self.settings.limits.message_expiry),
+        };
+        WillRecord {
+            message,
+            delay: will.delay,
+        }
+    }
+
+    /// The connection ended: the will is due after its delay.
+    pub(super) fn schedule_will(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let session = self.session(id);
+        let delay = session
+            .will
+            .as_ref()
+            .map(|will| Duration::from_secs(u64::from(will.delay)));
+        match delay {
+            None => session.record_self(turn),
+            Some(delay) if delay.is_zero() => self.publish_due_will(id, now, turn),
+            Some(delay) => {
+                session.will_due = Some(now + delay);
+                session.record_self(turn);
+                self.timers.set(now + delay, Timer::Will(id));
+            }
+        }
+    }
+
+    pub(super) fn check_will_due(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let due = self.sessions.get(&id).and_then(|session| session.will_due);
+        if due.is_some_and(|due| due <= now) {
+            self.publish_due_will(id, now, turn);
+        }
+    }
+
+    /// The session goes on without the will, on disk first.
+    fn publish_due_will(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let session = self.session(id);
+        session.will_due = None;
+        let will = session.will.take();
+        session.record_self(turn);
+        let Some(will) = will else {
+            return;
+        };
+        let session = self
+            .sessions
+            .remove(&id)
+            .expect("a session in use is there");
+        self.publish_will(&session, *will, now, turn);
+        self.sessions.insert(id, session);
+    }
+
+    /// Publishes a will of `session`; for a stored one nothing of it leaves before the record is
+    /// durable that it is published.
+    pub(super) fn publish_will(
+        &mut self,
+        session: &Session,
+        will: WillRecord,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let who = Who {
+            user: session.user.as_deref(),
+            client_id: &session.client_id,
+        };
+        if !self.allows_publish(who, &will.message.topic) {
+            self.counters.unauthorized_publishes += 1;
+            return;
+        }
+        let until = if session.stored {
+            turn.last_record()
+        } else {
+            RecordNumber::default()
+        };
+        // Its Message Expiry Interval starts when it is published.
+        let message = Arc::new(Message {
+            received: now,
+            ..will.message
+        });
+        self.accept(&message, Some(session.id), until, now, turn);
+    }
+}

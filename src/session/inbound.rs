@@ -1,0 +1,89 @@
+//! What a client publishes to us: its Topic Aliases, its QoS 2 Packet Identifiers, its quota.
+//!
+//! Invariant: a QoS 2 Packet Identifier is in `received` from its first PUBLISH to its PUBREL;
+//! in between, the same PUBLISH is a duplicate.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::violation::Violation;
+use crate::mqtt::packet::PacketId;
+use crate::turn::RecordNumber;
+
+/// The inbound half of a session.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    /// QoS 2 Packet Identifiers between PUBLISH and PUBREL.
+    pub received: BTreeSet<PacketId>,
+    /// What the acknowledgements of QoS 1 wait for, oldest first: they count against our Receive
+    /// Maximum until they leave. Of this connection only.
+    unacknowledged: VecDeque<RecordNumber>,
+    aliases: Vec<Option<Arc<str>>>,
+    last_topic: Option<Arc<str>>,
+}
+
+impl Inbound {
+    /// A connection ends: what belongs to it alone is forgotten.
+    pub fn disconnect(&mut self) {
+        self.unacknowledged = VecDeque::new();
+        self.aliases = Vec::new();
+        self.last_topic = None;
+    }
+
+    /// The Topic Name of a PUBLISH, by its alias where it has one.
+    pub fn resolve_topic(
+        &mut self,
+        topic: &str,
+        alias: Option<NonZeroU16>,
+        maximum: u16,
+    ) -> Result<Arc<str>, Violation> {
+        let Some(alias) = alias else {
+            return Ok(self.shared_topic(topic));
+        };
+        if alias.get() > maximum {
+            return Err(Violation::TopicAliasTooLarge);
+        }
+        let index = usize::from(alias.get()) - 1;
+        if topic.is_empty() {
+            let known = self.aliases.get(index).cloned().flatten();
+            return known.ok_or(Violation::TopicAliasUnknown);
+        }
+        if self.aliases.len() <= index {
+            self.aliases.resize(index + 1, None);
+        }
+        let topic = self.shared_topic(topic);
+        self.aliases[index] = Some(topic.clone());
+        Ok(topic)
+    }
+
+    /// Many clients publish to one topic only: its name is made once.
+    fn shared_topic(&mut self, topic: &str) -> Arc<str> {
+        match &self.last_topic {
+            Some(last) if **last == *topic => last.clone(),
+            _ => {
+                let topic: Arc<str> = topic.into();
+                self.last_topic = Some(topic.clone());
+                topic
+            }
+        }
+    }
+
+    /// Whether one more PUBLISH of QoS > 0 keeps to our Receive Maximum, when all up to
+    /// `committed` is durable, so that its acknowledgements left.
+    pub fn has_quota(&mut self, maximum: u16, committed: RecordNumber) -> bool {
+        while self
+            .unacknowledged
+            .front()
+            .is_some_and(|&until| until <= committed)
+        {
+            self.unacknowledged.pop_front();
+        }
+        self.received.len() + self.unacknowledged.len() < usize::from(maximum)
+    }
+
+    /// A QoS 1 acknowledgement waits for `until`.
+    pub fn acknowledges_after(&mut self, until: RecordNumber) {
+        self.unacknowledged.push_back(until);
+    }
+}

@@ -1,0 +1,135 @@
+//! The connection that a session has now: what is forgotten when it ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use crate::mqtt::packet::Version;
+use crate::mqtt::reply::{Reply, TopicAlias};
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, Output, RecordNumber, Turn};
+
+/// One network connection of a session.
+#[derive(Debug)]
+pub struct Link {
+    /// Which.
+    pub id: ConnectionId,
+    /// Protocol.
+    pub version: Version,
+    /// PUBLISH packets of QoS > 0 that may be unacknowledged: the client's Receive Maximum under
+    /// our cap.
+    pub window: usize,
+    /// The client's Maximum Packet Size in bytes.
+    pub packet_size_max: usize,
+    /// Keep Alive in seconds; 0 is off.
+    pub keep_alive: u16,
+    /// Whether Reason Strings are wanted `[MQTT-3.1.2-29]`.
+    pub wants_reasons: bool,
+    /// When it connected.
+    pub since: Timestamp,
+    /// When the last packet came.
+    pub last_heard: Timestamp,
+    /// Packets that came.
+    pub heard: u64,
+    /// Packets that went.
+    pub said: u64,
+    /// PUBLISH packets from the client.
+    pub messages_in: u64,
+    /// PUBLISH packets to the client.
+    pub messages_out: u64,
+    /// Whether its outbox is over its limit.
+    pub outbox_full: bool,
+    aliases: Aliases,
+}
+
+impl Link {
+    /// A connection as its CONNECT describes it.
+    pub fn new(id: ConnectionId, version: Version, now: Timestamp) -> Self {
+        Self {
+            id,
+            version,
+            window: usize::from(u16::MAX),
+            packet_size_max: usize::MAX,
+            keep_alive: 0,
+            wants_reasons: true,
+            since: now,
+            last_heard: now,
+            heard: 0,
+            said: 0,
+            messages_in: 0,
+            messages_out: 0,
+            outbox_full: false,
+            aliases: Aliases::default(),
+        }
+    }
+
+    /// How many Topic Aliases the client takes.
+    pub fn set_alias_maximum(&mut self, maximum: u16) {
+        self.aliases.maximum = maximum;
+    }
+
+    /// Sends `reply` when `until` is durable; Reason Strings only where wanted.
+    pub fn say(&mut self, turn: &mut Turn, until: RecordNumber, mut reply: Reply) {
+        if !self.wants_reasons {
+            strip_reason_string(&mut reply);
+        }
+        self.said += 1;
+        if let Reply::Publish(_) = reply {
+            self.messages_out += 1;
+        }
+        if until == RecordNumber::default() {
+            turn.send(self.id, Output::Packet(reply));
+        } else {
+            turn.hold(until, self.id, Output::Packet(reply));
+        }
+    }
+
+    /// The Topic Alias for a QoS 0 PUBLISH of `topic` that is not held. Nothing else uses one:
+    /// a PUBLISH that waits, or that others may overtake, must not define what they use.
+    pub fn topic_alias(&mut self, topic: &Arc<str>) -> Option<TopicAlias> {
+        self.aliases.of(topic)
+    }
+
+    /// When the client counts as gone: after one and a half Keep Alives without a packet
+    /// `[MQTT-3.1.2-22]`.
+    pub fn silent_until(&self) -> Option<Timestamp> {
+        let allowed = Duration::from_millis(u64::from(self.keep_alive) * 1500);
+        (self.keep_alive > 0).then(|| self.last_heard + allowed)
+    }
+}
+
+/// A CONNACK or DISCONNECT may have one all the same `[MQTT-3.1.2-29]`.
+fn strip_reason_string(reply: &mut Reply) {
+    match reply {
+        Reply::PubAck(ack) | Reply::PubRec(ack) | Reply::PubRel(ack) | Reply::PubComp(ack) => {
+            ack.reason_string = None;
+        }
+        Reply::SubAck(list) | Reply::UnsubAck(list) => list.reason_string = None,
+        Reply::ConnAck(_) | Reply::Publish(_) | Reply::PingResp | Reply::Disconnect(_) => {}
+    }
+}
+
+/// Topic Aliases towards the client: the first topics get them, for as long as it is connected.
+#[derive(Debug, Default)]
+struct Aliases {
+    maximum: u16,
+    by_topic: HashMap<Arc<str>, u16, FixedState>,
+}
+
+impl Aliases {
+    fn of(&mut self, topic: &Arc<str>) -> Option<TopicAlias> {
+        if self.maximum == 0 {
+            return None;
+        }
+        if let Some(&alias) = self.by_topic.get(topic) {
+            return Some(TopicAlias::Use(alias));
+        }
+        let next = u16::try_from(self.by_topic.len() + 1).ok()?;
+        (next <= self.maximum).then(|| {
+            self.by_topic.insert(topic.clone(), next);
+            TopicAlias::Define(next)
+        })
+    }
+}
