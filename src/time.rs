@@ -35,9 +35,7 @@ pub struct WallClock {
 impl WallClock {
     /// The clock that showed `unix_ms` (milliseconds since 1970, UTC) at `now`.
     pub fn new(now: Timestamp, unix_ms: u64) -> Self {
-        Self {
-            offset: unix_ms.cast_signed().wrapping_sub(now.0.cast_signed()),
-        }
+        Self { offset: unix_ms.cast_signed().wrapping_sub(now.0.cast_signed()) }
     }
 
     /// Milliseconds since 1970, UTC, at `at`.

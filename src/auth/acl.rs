@@ -42,10 +42,8 @@ impl Acl {
         let mut acl = Self::default();
         let mut user: Option<Box<str>> = None;
         for (index, line) in text.lines().enumerate() {
-            let parsed = parse_line(line).map_err(|problem| LineProblem {
-                line: index + 1,
-                problem,
-            })?;
+            let parsed =
+                parse_line(line).map_err(|problem| LineProblem { line: index + 1, problem })?;
             match (parsed, &user) {
                 (Parsed::Nothing, _) => {}
                 (Parsed::User(name), _) => user = Some(name.into()),
@@ -136,8 +134,7 @@ impl Line {
     }
 
     fn matches_for(&self, who: Who<'_>, topic: &str) -> bool {
-        self.filter_for(who)
-            .is_some_and(|filter| topic::matches(topic, &filter))
+        self.filter_for(who).is_some_and(|filter| topic::matches(topic, &filter))
     }
 
     /// The pattern's filter for a client. A grant for a name that can't stand in a level is none;
@@ -248,10 +245,7 @@ fn parse_right(kind: &str, text: &str) -> Result<Line, String> {
              `#` alone in the last one"
         ));
     }
-    Ok(Line {
-        right,
-        filter: filter.into(),
-    })
+    Ok(Line { right, filter: filter.into() })
 }
 
 /// The first word, and what follows, without the spaces between.

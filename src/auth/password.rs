@@ -52,10 +52,7 @@ impl Passwords {
             };
             match parsed {
                 Ok(parsed) => users.extend(parsed.map(|(user, hash)| (user.into(), hash))),
-                Err(problem) => problems.push(LineProblem {
-                    line: index + 1,
-                    problem,
-                }),
+                Err(problem) => problems.push(LineProblem { line: index + 1, problem }),
             }
         }
         (Self { users }, problems)
@@ -92,17 +89,10 @@ impl PasswordHash {
                 digest.update(salt);
                 same(digest.finish().as_ref(), key)
             }
-            Hash::Pbkdf2 {
-                iterations,
-                salt,
-                key,
-            } => pbkdf2::verify(PBKDF2_HMAC_SHA512, *iterations, salt, password, key).is_ok(),
-            Hash::Argon2id {
-                version,
-                params,
-                salt,
-                key,
-            } => {
+            Hash::Pbkdf2 { iterations, salt, key } => {
+                pbkdf2::verify(PBKDF2_HMAC_SHA512, *iterations, salt, password, key).is_ok()
+            }
+            Hash::Argon2id { version, params, salt, key } => {
                 let mut computed = vec![0; key.len()];
                 Argon2::new(Algorithm::Argon2id, *version, params.clone())
                     .hash_password_into(password, salt, &mut computed)
@@ -118,18 +108,9 @@ enum Hash {
     /// `$6$`: one round of SHA-512 over password and salt.
     Sha512 { salt: Vec<u8>, key: Vec<u8> },
     /// `$7$`: PBKDF2 with HMAC-SHA-512.
-    Pbkdf2 {
-        iterations: NonZeroU32,
-        salt: Vec<u8>,
-        key: Vec<u8>,
-    },
+    Pbkdf2 { iterations: NonZeroU32, salt: Vec<u8>, key: Vec<u8> },
     /// `$argon2id$`.
-    Argon2id {
-        version: Version,
-        params: Params,
-        salt: Vec<u8>,
-        key: Vec<u8>,
-    },
+    Argon2id { version: Version, params: Params, salt: Vec<u8>, key: Vec<u8> },
 }
 
 /// Compares in a time that says nothing about where they differ.
@@ -152,19 +133,18 @@ fn parse_line(line: &str) -> Result<Option<(&str, PasswordHash)>, String> {
     }
     match parse_hash(hash.trim()) {
         Ok(hash) => Ok(Some((user, PasswordHash(Arc::new(hash))))),
-        Err(why) => Err(format!(
-            "{why}: set the password of \"{user}\" again with `kedgemq passwd`"
-        )),
+        Err(why) => {
+            Err(format!("{why}: set the password of \"{user}\" again with `kedgemq passwd`"))
+        }
     }
 }
 
 fn parse_hash(text: &str) -> Result<Hash, String> {
     let fields: Vec<&str> = text.split('$').collect();
     match fields[..] {
-        ["", "6", salt, key] => Ok(Hash::Sha512 {
-            salt: decode(salt, "salt")?,
-            key: sha512_key(key)?,
-        }),
+        ["", "6", salt, key] => {
+            Ok(Hash::Sha512 { salt: decode(salt, "salt")?, key: sha512_key(key)? })
+        }
         ["", "7", iterations, salt, key] => Ok(Hash::Pbkdf2 {
             iterations: iterations_of(iterations)?,
             salt: decode(salt, "salt")?,
@@ -173,9 +153,7 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
         ["", "argon2id", params, salt, key] => argon2id("v=16", params, salt, key),
         ["", "argon2id", version, params, salt, key] => argon2id(version, params, salt, key),
         ["", "6" | "7" | "argon2id", ..] => Err("the hash is cut off or has too many parts".into()),
-        ["", kind, ..] => Err(format!(
-            "unknown hash ${kind}$ (known are $6$, $7$ and $argon2id$)"
-        )),
+        ["", kind, ..] => Err(format!("unknown hash ${kind}$ (known are $6$, $7$ and $argon2id$)")),
         _ => Err("not a hash but plain text".into()),
     }
 }
@@ -183,9 +161,7 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
 fn iterations_of(text: &str) -> Result<NonZeroU32, String> {
     match text.parse::<NonZeroU32>() {
         Ok(iterations) if iterations.get() <= MAX_ITERATIONS => Ok(iterations),
-        _ => Err(format!(
-            "the iterations are not a number from 1 to {MAX_ITERATIONS}"
-        )),
+        _ => Err(format!("the iterations are not a number from 1 to {MAX_ITERATIONS}")),
     }
 }
 
@@ -202,12 +178,7 @@ fn argon2id(version: &str, params: &str, salt: &str, key: &str) -> Result<Hash, 
     if salt.len() < argon2::MIN_SALT_LEN {
         return Err("the salt is too short".into());
     }
-    Ok(Hash::Argon2id {
-        version,
-        params,
-        salt,
-        key,
-    })
+    Ok(Hash::Argon2id { version, params, salt, key })
 }
 
 fn argon2_params(text: &str, key_len: usize) -> Option<Params> {
@@ -227,9 +198,7 @@ fn sha512_key(text: &str) -> Result<Vec<u8>, String> {
 }
 
 fn decode(text: &str, what: &str) -> Result<Vec<u8>, String> {
-    BASE64
-        .decode(text)
-        .map_err(|_| format!("the {what} is not base64"))
+    BASE64.decode(text).map_err(|_| format!("the {what} is not base64"))
 }
 
 /// What keeps a name from being a user of a password file, if anything.

@@ -75,10 +75,7 @@ impl Broker {
                 }
             }
         }
-        session.reply(
-            turn,
-            Reply::PubRel(ack(packet.packet_id, ReasonCode::SUCCESS, None)),
-        );
+        session.reply(turn, Reply::PubRel(ack(packet.packet_id, ReasonCode::SUCCESS, None)));
         Ok(())
     }
 
@@ -93,10 +90,7 @@ impl Broker {
         let session = self.session(id);
         let packet_id = packet.packet_id;
         let reason = if session.inbound.received.remove(&packet_id) {
-            session.record(turn, || Record::Released {
-                session: id,
-                packet_id,
-            });
+            session.record(turn, || Record::Released { session: id, packet_id });
             ReasonCode::SUCCESS
         } else {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
@@ -165,11 +159,7 @@ impl Broker {
         let (owner, message, deliveries) = (sent.owner, sent.entry.message, sent.entry.deliveries);
         let packet_id = packet_id(sent.ordinal);
         if sent.stored {
-            let number = turn.record(Record::DeliveryFailed {
-                owner,
-                message,
-                deliveries,
-            });
+            let number = turn.record(Record::DeliveryFailed { owner, message, deliveries });
             if is_stored {
                 session.newest = number;
             }
@@ -181,7 +171,6 @@ impl Broker {
         if sent.entry.qos == QoS::ExactlyOnce {
             session.outbound.keep_taken(packet_id);
         }
-        self.deaths
-            .push_back(Death::of_sent(sent, DeadReason::DeliveryLimit));
+        self.deaths.push_back(Death::of_sent(sent, DeadReason::DeliveryLimit));
     }
 }

@@ -7,6 +7,7 @@ use super::Broker;
 use super::connect::empty_connack;
 use super::dead_letter::Death;
 use super::timer::Timer;
+use super::will::Testator;
 use crate::mqtt::packet::Disconnect;
 use crate::mqtt::reply::{self, Reply};
 use crate::mqtt::{QoS, ReasonCode, Version};
@@ -27,11 +28,7 @@ struct Departure {
 
 impl Broker {
     pub(super) fn ping(&mut self, id: SessionId, turn: &mut Turn) -> Result<(), Violation> {
-        let link = self
-            .session(id)
-            .link
-            .as_mut()
-            .expect("a packet comes by a link");
+        let link = self.session(id).link.as_mut().expect("a packet comes by a link");
         link.say(turn, crate::turn::RecordNumber::default(), Reply::PingResp);
         Ok(())
     }
@@ -79,19 +76,11 @@ impl Broker {
         let connection = link.id;
         if link.version == Version::V5 {
             let reason_string = link.wants_reasons.then(|| why.clone());
-            let goodbye = Reply::Disconnect(reply::Disconnect {
-                reason,
-                reason_string,
-            });
+            let goodbye = Reply::Disconnect(reply::Disconnect { reason, reason_string });
             turn.send(connection, Output::Packet(goodbye));
         }
         turn.send(connection, Output::Close);
-        let departure = Departure {
-            by: DisconnectedBy::Server,
-            reason,
-            why,
-            keeps_will: true,
-        };
+        let departure = Departure { by: DisconnectedBy::Server, reason, why, keeps_will: true };
         self.detach(id, departure, now, turn);
     }
 
@@ -113,20 +102,12 @@ impl Broker {
             }
             CloseCause::Peer { flushed } => {
                 self.charge_delivery(session, flushed, now, turn);
-                (
-                    ReasonCode::UNSPECIFIED_ERROR,
-                    "closed without DISCONNECT".into(),
-                )
+                (ReasonCode::UNSPECIFIED_ERROR, "closed without DISCONNECT".into())
             }
             CloseCause::Network(why) => (ReasonCode::UNSPECIFIED_ERROR, why),
         };
         turn.send(id, Output::Close);
-        let departure = Departure {
-            by: DisconnectedBy::Network,
-            reason,
-            why,
-            keeps_will: true,
-        };
+        let departure = Departure { by: DisconnectedBy::Network, reason, why, keeps_will: true };
         self.detach(session, departure, now, turn);
     }
 
@@ -138,12 +119,7 @@ impl Broker {
                 turn.send(id, Output::Packet(connack));
             }
             let client_id = "".into();
-            turn.events.push(Event::Refused {
-                connection: id,
-                client_id,
-                reason,
-                why,
-            });
+            turn.events.push(Event::Refused { connection: id, client_id, reason, why });
         }
         turn.send(id, Output::Close);
     }
@@ -151,10 +127,7 @@ impl Broker {
     /// The session has no connection any more: it waits, or ends.
     fn detach(&mut self, id: SessionId, departure: Departure, now: Timestamp, turn: &mut Turn) {
         let session = self.session(id);
-        let link = session
-            .link
-            .take()
-            .expect("only a connected session is detached");
+        let link = session.link.take().expect("only a connected session is detached");
         let drop_bodies = session.stored;
         session.outbound.disconnect(drop_bodies);
         session.inbound.disconnect();
@@ -195,17 +168,10 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let mut session = self
-            .sessions
-            .remove(&id)
-            .expect("only a session that is there ends");
+        let mut session = self.sessions.remove(&id).expect("only a session that is there ends");
         self.clients.remove(&session.client_id);
         if session.stored {
-            turn.record(Record::SessionEnded {
-                session: id,
-                cause,
-                at: now,
-            });
+            turn.record(Record::SessionEnded { session: id, cause, at: now });
         }
         for filter in session.subscriptions.keys() {
             if !filter.starts_with("$share/") {
@@ -231,11 +197,7 @@ impl Broker {
                 self.deaths.push_back(Death::of_sent(sent, reason));
             }
         }
-        for filter in session
-            .subscriptions
-            .keys()
-            .filter(|f| f.starts_with("$share/"))
-        {
+        for filter in session.subscriptions.keys().filter(|f| f.starts_with("$share/")) {
             self.leave_group(filter, id, cause, now, turn);
         }
         copies.extend(session.queue.take_all(&mut self.totals));
@@ -243,7 +205,7 @@ impl Broker {
         let name = session.client_id.clone();
         self.doom_owner(id, name, filters, session.stored, cause, copies, now);
         if let Some(will) = session.will.take() {
-            self.publish_will(&session, *will, now, turn);
+            self.publish_will(&Testator::of(&session), *will, now, turn);
         }
     }
 

@@ -24,10 +24,7 @@ struct Refusal {
 
 impl Refusal {
     fn new(reason: ReasonCode, why: impl Into<String>) -> Self {
-        Self {
-            reason,
-            why: why.into(),
-        }
+        Self { reason, why: why.into() }
     }
 }
 
@@ -44,28 +41,18 @@ impl Broker {
         if let Err(refusal) = self.check_connect(&who, connect) {
             return self.refuse_connect(id, connect.client_id, connect.version, &refusal, turn);
         }
-        let assigned = connect
-            .client_id
-            .is_empty()
-            .then(|| self.assign_client_id());
+        let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.into());
         let before = turn.last_record();
         self.take_over(id, &client_id, connect.clean_start, now, turn);
         let (session_id, session_present) = self.attach(&client_id, connect);
         let last = turn.last_record();
-        let until = if last > before {
-            last
-        } else {
-            RecordNumber::default()
-        };
+        let until = if last > before { last } else { RecordNumber::default() };
 
         let link = self.new_link(id, connect, now);
         let keep_alive = link.keep_alive;
         let silent_until = link.silent_until();
-        let will = connect
-            .will
-            .as_ref()
-            .map(|will| Box::new(self.to_will(will, now)));
+        let will = connect.will.as_ref().map(|will| Box::new(self.to_will(will, now)));
         let session = self.session(session_id);
         session.user.clone_from(&who.user);
         session.disconnected = None;
@@ -81,8 +68,7 @@ impl Broker {
         }
 
         let connack = self.connack(connect, session_present, assigned, expiry);
-        self.session(session_id)
-            .reply_after(turn, until, Reply::ConnAck(Box::new(connack)));
+        self.session(session_id).reply_after(turn, until, Reply::ConnAck(Box::new(connack)));
         turn.events.push(Event::Connected {
             connection: id,
             client_id,
@@ -108,31 +94,19 @@ impl Broker {
         }
         if connect.authentication_method.is_some() {
             let reason = ReasonCode::BAD_AUTHENTICATION_METHOD;
-            return Err(Refusal::new(
-                reason,
-                "no Authentication Method is supported",
-            ));
+            return Err(Refusal::new(reason, "no Authentication Method is supported"));
         }
         let is_v311 = connect.version == Version::V311;
         if connect.client_id.is_empty() && is_v311 && !connect.clean_start {
             let reason = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID; // [MQTT-3.1.3-8] of 3.1.1
-            return Err(Refusal::new(
-                reason,
-                "empty Client Identifier without Clean Session",
-            ));
+            return Err(Refusal::new(reason, "empty Client Identifier without Clean Session"));
         }
         self.check_will(who, connect)?;
-        let known = self
-            .clients
-            .get(connect.client_id)
-            .map(|id| &self.sessions[id]);
+        let known = self.clients.get(connect.client_id).map(|id| &self.sessions[id]);
         let needs_store =
             self.session_expiry(connect) > 0 || known.is_some_and(|session| session.stored);
         if needs_store && self.store == StoreState::Failing {
-            return Err(Refusal::new(
-                ReasonCode::SERVER_UNAVAILABLE,
-                "the store fails",
-            ));
+            return Err(Refusal::new(ReasonCode::SERVER_UNAVAILABLE, "the store fails"));
         }
         Ok(())
     }
@@ -145,10 +119,7 @@ impl Broker {
             let why = format!("Will Topic: {problem}");
             return Err(Refusal::new(ReasonCode::TOPIC_NAME_INVALID, why));
         }
-        let who = Who {
-            user: who.user.as_deref(),
-            client_id: connect.client_id,
-        };
+        let who = Who { user: who.user.as_deref(), client_id: connect.client_id };
         if !self.allows_publish(who, will.topic) {
             let why = format!("no right to publish to its Will Topic {}", will.topic);
             return Err(Refusal::new(ReasonCode::NOT_AUTHORIZED, why));
@@ -166,19 +137,11 @@ impl Broker {
     ) {
         let why: Box<str> = refusal.why.as_str().into();
         let reason_string = (version == Version::V5).then(|| why.clone());
-        let connack = ConnAck {
-            reason_string,
-            ..empty_connack(refusal.reason)
-        };
+        let connack = ConnAck { reason_string, ..empty_connack(refusal.reason) };
         turn.send(id, Output::Packet(Reply::ConnAck(Box::new(connack))));
         turn.send(id, Output::Close);
         let (client_id, reason) = (client_id.into(), refusal.reason);
-        turn.events.push(Event::Refused {
-            connection: id,
-            client_id,
-            reason,
-            why,
-        });
+        turn.events.push(Event::Refused { connection: id, client_id, reason, why });
     }
 
     /// Random, so that it meets no session that an earlier run made.
@@ -206,11 +169,7 @@ impl Broker {
         };
         if let Some(link) = &self.session(session_id).link {
             let (client_id, from) = (client_id.clone(), link.id);
-            turn.events.push(Event::TakenOver {
-                client_id,
-                from,
-                to: id,
-            });
+            turn.events.push(Event::TakenOver { client_id, from, to: id });
             let why = "another connection took its Client Identifier".into();
             self.dismiss(session_id, ReasonCode::SESSION_TAKEN_OVER, why, now, turn);
         }
@@ -249,13 +208,9 @@ impl Broker {
     fn new_link(&self, id: ConnectionId, connect: &Connect<'_>, now: Timestamp) -> Box<Link> {
         let limits = &self.settings.limits;
         let mut link = Link::new(id, connect.version, now);
-        let asked = connect
-            .receive_maximum
-            .map_or(u16::MAX, std::num::NonZeroU16::get);
+        let asked = connect.receive_maximum.map_or(u16::MAX, std::num::NonZeroU16::get);
         link.window = usize::from(asked.min(limits.receive_maximum));
-        link.packet_size_max = connect
-            .maximum_packet_size
-            .map_or(usize::MAX, |max| max as usize);
+        link.packet_size_max = connect.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
         link.keep_alive = self.keep_alive(connect);
         link.wants_reasons = connect.request_problem_information;
         link.set_alias_maximum(connect.topic_alias_maximum.min(limits.topic_alias_maximum));

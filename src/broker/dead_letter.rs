@@ -44,43 +44,23 @@ pub(super) struct Death {
 impl Death {
     pub(super) fn new(owner: OwnerId, stored: bool, entry: Entry, reason: DeadReason) -> Self {
         let (was_sent, is_delivered) = (false, false);
-        Self {
-            owner,
-            stored,
-            was_sent,
-            is_delivered,
-            entry,
-            reason,
-            code: None,
-            text: None,
-        }
+        Self { owner, stored, was_sent, is_delivered, entry, reason, code: None, text: None }
     }
 
     /// Of a copy that could not be sent.
     pub(super) fn unsent(offer: Offer, reason: DeadReason) -> Self {
-        Self::new(
-            offer.owner,
-            offer.stored && offer.recorded,
-            offer.entry,
-            reason,
-        )
+        Self::new(offer.owner, offer.stored && offer.recorded, offer.entry, reason)
     }
 
     /// Of a copy that was in flight.
     pub(super) fn of_sent(sent: InFlight, reason: DeadReason) -> Self {
         let death = Self::new(sent.owner, sent.stored, sent.entry, reason);
-        Self {
-            was_sent: true,
-            ..death
-        }
+        Self { was_sent: true, ..death }
     }
 
     /// No death, but the end of a copy whose PUBREC arrived.
     pub(super) fn of_delivered(self) -> Self {
-        Self {
-            is_delivered: true,
-            ..self
-        }
+        Self { is_delivered: true, ..self }
     }
 }
 
@@ -89,6 +69,7 @@ impl Death {
 struct Doomed {
     owner: OwnerId,
     name: Arc<str>,
+    /// The Topic Filters that it had, if it ended.
     filters: Vec<Arc<str>>,
     stored: bool,
     reason: DeadReason,
@@ -120,11 +101,11 @@ impl Broker {
             }
             let name = self.owner_name(death.owner);
             let is_wanted = self.settings.dead_letters.reasons.contains(&death.reason);
-            if death.entry.body.is_some() || !is_wanted {
-                let filters = self.owner_filters(death.owner);
-                self.die(death, &name, &filters, now, turn);
-            } else {
+            if death.entry.body.is_none() && is_wanted {
                 self.doom(death, name, now);
+            } else {
+                let filter = self.matching_filter(&death);
+                self.die(death, &name, filter, now, turn);
             }
         }
     }
@@ -142,27 +123,21 @@ impl Broker {
         };
         match newest.filter(fits) {
             Some(doomed) => doomed.copies.push_back(death),
-            None => {
-                let filters = self.owner_filters(owner);
-                self.cemetery.doomed.push_back(Doomed {
-                    owner,
-                    name,
-                    filters,
-                    stored: true,
-                    reason,
-                    is_ended: false,
-                    copies: VecDeque::from([death]),
-                });
-            }
+            None => self.cemetery.doomed.push_back(Doomed {
+                owner,
+                name,
+                filters: Vec::new(),
+                stored: true,
+                reason,
+                is_ended: false,
+                copies: VecDeque::from([death]),
+            }),
         }
         self.timers.set(now, Timer::Burial);
     }
 
     /// An owner ended: what waited for it dies, in slices, until nothing of it is left.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it is all that is left of the owner"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "it is all that is left of the owner")]
     pub(super) fn doom_owner(
         &mut self,
         owner: OwnerId,
@@ -186,15 +161,7 @@ impl Broker {
             return;
         }
         let is_ended = true;
-        let doomed = Doomed {
-            owner,
-            name,
-            filters,
-            stored,
-            reason,
-            is_ended,
-            copies,
-        };
+        let doomed = Doomed { owner, name, filters, stored, reason, is_ended, copies };
         self.cemetery.doomed.push_back(doomed);
         self.timers.set(now, Timer::Burial);
     }
@@ -220,10 +187,12 @@ impl Broker {
                 turn.loads.push(load);
                 return;
             }
-            let (name, filters) = (doomed.name.clone(), std::mem::take(&mut doomed.filters));
-            self.die(death, &name, &filters, now, turn);
-            let doomed = self.cemetery.doomed.front_mut().expect("it was there");
-            doomed.filters = filters;
+            let name = doomed.name.clone();
+            let filter = match doomed.is_ended {
+                true => first_match(doomed.filters.iter(), &death),
+                false => self.matching_filter(&death),
+            };
+            self.die(death, &name, filter, now, turn);
         }
         self.timers.set(now, Timer::Burial);
     }
@@ -232,9 +201,7 @@ impl Broker {
     fn forget_owner(&mut self, turn: &mut Turn) {
         let doomed = self.cemetery.doomed.pop_front().expect("the caller saw it");
         if doomed.is_ended && doomed.stored {
-            turn.record(Record::OwnerForgotten {
-                owner: doomed.owner,
-            });
+            turn.record(Record::OwnerForgotten { owner: doomed.owner });
         }
     }
 
@@ -250,17 +217,9 @@ impl Broker {
             return false;
         }
         self.cemetery.load = None;
-        let doomed = self
-            .cemetery
-            .doomed
-            .front_mut()
-            .expect("it waited for the load");
+        let doomed = self.cemetery.doomed.front_mut().expect("it waited for the load");
         let mut lost = 0;
-        for death in doomed
-            .copies
-            .iter_mut()
-            .take_while(|d| d.entry.message <= load.last)
-        {
+        for death in doomed.copies.iter_mut().take_while(|d| d.entry.message <= load.last) {
             let found = messages.binary_search_by_key(&death.entry.message, |stored| stored.id);
             match found {
                 Ok(at) => death.entry.body = Some(messages[at].message.clone()),
@@ -268,9 +227,7 @@ impl Broker {
             }
         }
         if lost > 0 {
-            doomed
-                .copies
-                .retain(|d| d.entry.message > load.last || d.entry.body.is_some());
+            doomed.copies.retain(|d| d.entry.message > load.last || d.entry.body.is_some());
             let (owner, count) = (doomed.name.clone(), lost);
             turn.events.push(Event::Lost { owner, count });
         }
@@ -283,7 +240,7 @@ impl Broker {
         &mut self,
         death: Death,
         name: &Arc<str>,
-        filters: &[Arc<str>],
+        filter: Option<Arc<str>>,
         now: Timestamp,
         turn: &mut Turn,
     ) {
@@ -296,7 +253,7 @@ impl Broker {
             self.note_undelivered(name, death.reason.as_str(), is_kept, now, turn);
         }
         if is_kept {
-            self.bury(death, name, filters, now, turn);
+            self.bury(death, name, filter, now, turn);
         } else {
             remove(&death, turn);
         }
@@ -306,17 +263,11 @@ impl Broker {
         &mut self,
         death: Death,
         name: &Arc<str>,
-        filters: &[Arc<str>],
+        filter: Option<Arc<str>>,
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let message = death
-            .entry
-            .body
-            .expect("only a copy with its body is buried");
-        let filter = filters
-            .iter()
-            .find(|filter| topic::matches(&message.topic, filter));
+        let message = death.entry.body.expect("only a copy with its body is buried");
         self.cemetery.last_id += 1;
         let letter = DeadLetter {
             id: DeadId(self.cemetery.last_id),
@@ -325,7 +276,7 @@ impl Broker {
             reason: death.reason,
             first_reason: death.reason,
             owner_name: name.clone(),
-            filter: filter.cloned(),
+            filter,
             qos: death.entry.qos,
             retain: death.entry.retain,
             deliveries: death.entry.deliveries.max(u32::from(death.was_sent)),
@@ -339,11 +290,7 @@ impl Broker {
         };
         let publication = Arc::new(letter::publication(&letter, &self.settings.node));
         let size = u32::try_from(letter.message.size()).unwrap_or(u32::MAX);
-        let index = DeadIndex {
-            id: letter.id,
-            died: now,
-            size,
-        };
+        let index = DeadIndex { id: letter.id, died: now, size };
         let until = turn.record(Record::Dead(Box::new(letter)));
         self.keep(index, now);
         self.enforce_quota(turn);
@@ -376,12 +323,7 @@ impl Broker {
 
     pub(super) fn forget_old_letters(&mut self, now: Timestamp, turn: &mut Turn) {
         let max_age = self.settings.dead_letters.max_age;
-        while self
-            .cemetery
-            .kept
-            .front()
-            .is_some_and(|oldest| now.since(oldest.died) >= max_age)
-        {
+        while self.cemetery.kept.front().is_some_and(|oldest| now.since(oldest.died) >= max_age) {
             self.forget_oldest_letter(turn);
         }
         self.cemetery.watches_age = !self.cemetery.kept.is_empty();
@@ -417,12 +359,7 @@ impl Broker {
         }
         if undelivered.len() < UNDELIVERED_MAX {
             undelivered.insert((owner.clone(), reason), (0, kept));
-            turn.events.push(Event::Undelivered {
-                owner: owner.clone(),
-                reason,
-                count: 1,
-                kept,
-            });
+            turn.events.push(Event::Undelivered { owner: owner.clone(), reason, count: 1, kept });
         }
     }
 
@@ -431,12 +368,7 @@ impl Broker {
         undelivered.retain(|_, (count, _)| *count > 0);
         for ((owner, reason), (count, kept)) in undelivered.iter_mut() {
             let (owner, count, kept) = (owner.clone(), std::mem::take(count), *kept);
-            turn.events.push(Event::Undelivered {
-                owner,
-                reason,
-                count,
-                kept,
-            });
+            turn.events.push(Event::Undelivered { owner, reason, count, kept });
         }
         if !undelivered.is_empty() {
             self.timers.set(now + SUMMARY_INTERVAL, Timer::Summary);
@@ -454,24 +386,29 @@ impl Broker {
         }
     }
 
-    fn owner_filters(&self, owner: OwnerId) -> Vec<Arc<str>> {
-        match (self.sessions.get(&owner), self.groups.get(&owner)) {
-            (Some(session), _) => session.filters().cloned().collect(),
-            (None, Some(group)) => vec![super::group::inner_filter(&group.filter).into()],
-            (None, None) => Vec::new(),
+    /// By which of its subscriptions an owner that is there got the copy.
+    fn matching_filter(&self, death: &Death) -> Option<Arc<str>> {
+        if let Some(session) = self.sessions.get(&death.owner) {
+            return first_match(session.filters(), death);
         }
+        let group = self.groups.get(&death.owner)?;
+        Some(super::group::inner_filter(&group.filter).into())
     }
+}
+
+fn first_match<'a>(
+    mut filters: impl Iterator<Item = &'a Arc<str>>,
+    death: &Death,
+) -> Option<Arc<str>> {
+    let topic = &death.entry.body.as_ref()?.topic;
+    filters.find(|filter| topic::matches(topic, filter)).cloned()
 }
 
 /// A copy leaves the store, and nothing is kept of it.
 fn remove(death: &Death, turn: &mut Turn) {
     if death.stored {
         let (owner, message) = (death.owner, death.entry.message);
-        turn.record(Record::Removed {
-            owner,
-            message,
-            lazy: true,
-        });
+        turn.record(Record::Removed { owner, message, lazy: true });
     }
 }
 
@@ -486,9 +423,5 @@ fn next_load(doomed: &Doomed) -> Load {
         }
         last = death.entry.message;
     }
-    Load {
-        owner: doomed.owner,
-        first,
-        last,
-    }
+    Load { owner: doomed.owner, first, last }
 }

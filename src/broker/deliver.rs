@@ -36,12 +36,7 @@ pub(super) struct Publication<'a> {
 
 impl<'a> Publication<'a> {
     pub(super) fn new(message: &'a Arc<Message>, until: RecordNumber) -> Self {
-        Self {
-            message,
-            until,
-            id: None,
-            is_recorded: false,
-        }
+        Self { message, until, id: None, is_recorded: false }
     }
 
     /// Writes the body, once, before the first copy that is stored.
@@ -49,10 +44,7 @@ impl<'a> Publication<'a> {
         if !self.is_recorded {
             self.is_recorded = true;
             let id = self.id.expect("a copy has an id");
-            turn.record(Record::Message {
-                id,
-                message: self.message.clone(),
-            });
+            turn.record(Record::Message { id, message: self.message.clone() });
         }
     }
 }
@@ -68,8 +60,7 @@ impl Broker {
         turn: &mut Turn,
     ) -> usize {
         let mut targets = std::mem::take(&mut self.targets);
-        self.subscriptions
-            .matches(&message.topic, publisher, &mut targets);
+        self.subscriptions.matches(&message.topic, publisher, &mut targets);
         let mut publication = Publication::new(message, until);
         let count = targets.len();
         for target in targets.drain(..) {
@@ -112,10 +103,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let session = self
-            .sessions
-            .get_mut(&target.owner)
-            .expect("the caller looked it up");
+        let session = self.sessions.get_mut(&target.owner).expect("the caller looked it up");
         let Some(link) = &session.link else {
             return;
         };
@@ -134,8 +122,7 @@ impl Broker {
         if self.settings.dead_letters.include_qos0 && !letter::is_dead_topic(&message.topic) {
             let id = self.new_message();
             let entry = Entry::new(id, message.clone(), QoS::AtMostOnce, retain);
-            self.deaths
-                .push_back(Death::new(target.owner, false, entry, reason));
+            self.deaths.push_back(Death::new(target.owner, false, entry, reason));
         } else {
             let name = self.owner_name(target.owner);
             self.note_undelivered(&name, word, false, now, turn);
@@ -154,34 +141,20 @@ impl Broker {
         let owner = target.owner;
         let mut entry = self.new_entry(publication, qos, retain);
         entry.subscription_ids = target.subscription_ids;
-        let session = self
-            .sessions
-            .get_mut(&owner)
-            .expect("the caller looked it up");
+        let session = self.sessions.get_mut(&owner).expect("the caller looked it up");
         let stored = session.stored;
         if stored {
             publication.record(turn);
         }
         if session.can_take() && session.queue.is_empty() {
-            let offer = Offer {
-                owner,
-                stored,
-                recorded: false,
-                until: publication.until,
-                entry,
-            };
+            let offer = Offer { owner, stored, recorded: false, until: publication.until, entry };
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }
             return;
         }
         let keep_body = session.link.is_some();
-        let queueing = Queueing {
-            owner,
-            stored,
-            keep_body,
-            limits: &self.settings.limits,
-        };
+        let queueing = Queueing { owner, stored, keep_body, limits: &self.settings.limits };
         let room = queueing.push(
             &mut session.queue,
             entry,
@@ -207,20 +180,12 @@ impl Broker {
             return self.deliver_qos0_to_group(publication, owner, turn);
         }
         let entry = self.new_entry(publication, qos, publication.message.retain);
-        let group = self
-            .groups
-            .get_mut(&owner)
-            .expect("the caller looked it up");
+        let group = self.groups.get_mut(&owner).expect("the caller looked it up");
         let stored = group.stored;
         if stored {
             publication.record(turn);
         }
-        let queueing = Queueing {
-            owner,
-            stored,
-            keep_body: true,
-            limits: &self.settings.limits,
-        };
+        let queueing = Queueing { owner, stored, keep_body: true, limits: &self.settings.limits };
         queueing.push(
             &mut group.queue,
             entry,
@@ -239,10 +204,7 @@ impl Broker {
         turn: &mut Turn,
     ) {
         let message = publication.message;
-        let group = self
-            .groups
-            .get_mut(&owner)
-            .expect("the caller looked it up");
+        let group = self.groups.get_mut(&owner).expect("the caller looked it up");
         let (sessions, acl) = (&mut self.sessions, self.acl.as_ref());
         let picked = group.members.pick(|member| {
             let session = &sessions[&member];
@@ -253,15 +215,10 @@ impl Broker {
             self.counters.qos0_dropped += 1;
             return;
         };
-        let session = sessions
-            .get_mut(&member.session)
-            .expect("a member is a session");
+        let session = sessions.get_mut(&member.session).expect("a member is a session");
         let retain = message.retain && member.options.retain_as_published;
         let ids = member.subscription_id.map(|id| [id].into());
-        if session
-            .send_qos0(message, retain, ids, publication.until, turn)
-            .is_err()
-        {
+        if session.send_qos0(message, retain, ids, publication.until, turn).is_err() {
             self.counters.qos0_dropped += 1;
         }
     }
@@ -282,18 +239,11 @@ impl Broker {
         };
         for sent in session.resend(now, turn) {
             if sent.entry.qos == QoS::ExactlyOnce {
-                session
-                    .outbound
-                    .keep_taken(crate::turn::packet_id(sent.ordinal));
+                session.outbound.keep_taken(crate::turn::packet_id(sent.ordinal));
             }
-            self.deaths
-                .push_back(Death::of_sent(sent, DeadReason::TooLarge));
+            self.deaths.push_back(Death::of_sent(sent, DeadReason::TooLarge));
         }
-        while session.can_take()
-            && session
-                .queue
-                .front()
-                .is_some_and(|front| front.body.is_some())
+        while session.can_take() && session.queue.front().is_some_and(|front| front.body.is_some())
         {
             let entry = session.queue.pop(&mut self.totals).expect("seen above");
             let body = entry.body.as_ref().expect("seen above");
@@ -303,13 +253,7 @@ impl Broker {
                 continue;
             }
             let (stored, until) = (session.stored, RecordNumber::default());
-            let offer = Offer {
-                owner: id,
-                stored,
-                recorded: stored,
-                until,
-                entry,
-            };
+            let offer = Offer { owner: id, stored, recorded: stored, until, entry };
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }
@@ -340,12 +284,8 @@ impl Broker {
         };
         let mut found = Vec::new();
         let after = pending.after.take();
-        pending.after = self.retained.matching(
-            &pending.filter,
-            after.as_deref(),
-            RETAINED_SLICE,
-            &mut found,
-        );
+        pending.after =
+            self.retained.matching(&pending.filter, after.as_deref(), RETAINED_SLICE, &mut found);
         for message in &found {
             if message.expires().is_none_or(|at| at > now) {
                 self.deliver_retained(id, message, &pending.subscription, now, turn);
@@ -374,12 +314,7 @@ impl Broker {
         let mut publication = Publication::new(message, RecordNumber::default());
         let subscription_ids = subscription.id.map(|id| [id].into());
         let qos = message.qos.min_with(subscription.options.qos);
-        let target = Target {
-            owner,
-            qos,
-            retain_as_published: true,
-            subscription_ids,
-        };
+        let target = Target { owner, qos, retain_as_published: true, subscription_ids };
         if qos == QoS::AtMostOnce {
             self.deliver_qos0(&publication, target, true, now, turn);
         } else {
@@ -410,20 +345,14 @@ impl Broker {
     }
 
     fn loaded_group(&mut self, load: Load, messages: &[Stored], now: Timestamp, turn: &mut Turn) {
-        let group = self
-            .groups
-            .get_mut(&load.owner)
-            .expect("the caller looked it up");
+        let group = self.groups.get_mut(&load.owner).expect("the caller looked it up");
         for stored in messages {
             group.queue.fill(stored.id, &stored.message);
         }
         let mut lost = group.queue.loaded(load, &mut self.totals).len();
         let members: Vec<_> = group.members.members().iter().map(|m| m.session).collect();
         for &member in &members {
-            let session = self
-                .sessions
-                .get_mut(&member)
-                .expect("a member is a session");
+            let session = self.sessions.get_mut(&member).expect("a member is a session");
             fill(session, load, messages);
             lost += session.outbound.loaded(load).len();
         }
@@ -457,8 +386,7 @@ impl Broker {
             },
         };
         for entry in queue.take_expired(now, &mut self.totals) {
-            self.deaths
-                .push_back(Death::new(owner, stored, entry, DeadReason::Expired));
+            self.deaths.push_back(Death::new(owner, stored, entry, DeadReason::Expired));
         }
         self.watch_expiry(owner);
     }
@@ -478,11 +406,7 @@ impl Broker {
         };
         if wanted && !self.retained.is_empty() {
             let (filter, subscription) = (filter.clone(), subscription.clone());
-            let pending = RetainedPending {
-                filter,
-                subscription,
-                after: None,
-            };
+            let pending = RetainedPending { filter, subscription, after: None };
             self.session(id).retained_pending.push_back(pending);
         }
     }
@@ -495,11 +419,7 @@ impl Broker {
         };
         if sent.stored {
             let (owner, message) = (sent.owner, sent.entry.message);
-            let number = turn.record(Record::Removed {
-                owner,
-                message,
-                lazy: true,
-            });
+            let number = turn.record(Record::Removed { owner, message, lazy: true });
             if session.stored {
                 session.newest = number;
             }
@@ -511,9 +431,7 @@ impl Broker {
 fn fill(session: &mut Session, load: Load, messages: &[Stored]) {
     for stored in messages {
         if !(load.owner == session.id && session.queue.fill(stored.id, &stored.message)) {
-            session
-                .outbound
-                .fill(load.owner, stored.id, &stored.message);
+            session.outbound.fill(load.owner, stored.id, &stored.message);
         }
     }
 }
@@ -521,10 +439,7 @@ fn fill(session: &mut Session, load: Load, messages: &[Stored]) {
 /// Whether the client of `session` may read `topic`.
 pub(super) fn may_receive(acl: Option<&Acl>, session: &Session, topic: &str) -> bool {
     acl.is_none_or(|acl| {
-        let who = Who {
-            user: session.user.as_deref(),
-            client_id: &session.client_id,
-        };
+        let who = Who { user: session.user.as_deref(), client_id: &session.client_id };
         acl.allows(who, Access::Receive, topic)
     })
 }
@@ -558,12 +473,7 @@ impl Queueing<'_> {
                 die(Death::new(self.owner, false, entry, DeadReason::QueueFull));
                 return false;
             };
-            die(Death::new(
-                self.owner,
-                self.stored,
-                oldest,
-                DeadReason::QueueFull,
-            ));
+            die(Death::new(self.owner, self.stored, oldest, DeadReason::QueueFull));
         }
         if self.stored {
             turn.record(Record::Queued(entry.as_copy(self.owner, None)));

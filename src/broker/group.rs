@@ -35,20 +35,12 @@ impl Broker {
         turn: &mut Turn,
     ) -> bool {
         let stored = self.session(session).stored;
-        let id = self
-            .group_ids
-            .get(filter)
-            .copied()
-            .unwrap_or_else(|| self.new_group(filter));
+        let id = self.group_ids.get(filter).copied().unwrap_or_else(|| self.new_group(filter));
         let group = self.groups.get_mut(&id).expect("a group id has a group");
         if stored && !group.stored {
             store_group(id, group, &mut self.totals, turn);
         }
-        let is_new = group.members.join(Member {
-            session,
-            options,
-            subscription_id,
-        });
+        let is_new = group.members.join(Member { session, options, subscription_id });
         let groups = &mut self.session(session).groups;
         if !groups.contains(&id) {
             groups.push(id);
@@ -71,8 +63,7 @@ impl Broker {
         };
         self.groups.insert(id, group);
         self.group_ids.insert(filter.clone(), id);
-        self.subscriptions
-            .insert(inner_filter(filter), group_entry(id));
+        self.subscriptions.insert(inner_filter(filter), group_entry(id));
     }
 
     /// Ends a membership; the last one ends the group.
@@ -103,11 +94,7 @@ impl Broker {
         self.group_ids.remove(&group.filter);
         self.subscriptions.remove(inner_filter(&group.filter), id);
         if group.stored {
-            turn.record(Record::GroupEnded {
-                owner: id,
-                cause,
-                at: now,
-            });
+            turn.record(Record::GroupEnded { owner: id, cause, at: now });
         }
         let entries = group.queue.take_all(&mut self.totals);
         let filters = vec![inner_filter(&group.filter).into()];
@@ -118,16 +105,12 @@ impl Broker {
     pub(super) fn return_to_group(&mut self, mut sent: InFlight, now: Timestamp, turn: &mut Turn) {
         let Some(group) = self.groups.get_mut(&sent.owner) else {
             let owner = sent.owner;
-            self.deaths
-                .push_back(Death::of_sent(sent, DeadReason::SessionExpired));
+            self.deaths.push_back(Death::of_sent(sent, DeadReason::SessionExpired));
             debug_assert!(!self.groups.contains_key(&owner));
             return;
         };
         if group.stored {
-            turn.record(Record::Returned {
-                owner: sent.owner,
-                message: sent.entry.message,
-            });
+            turn.record(Record::Returned { owner: sent.owner, message: sent.entry.message });
             sent.entry.body = None;
         }
         sent.entry.subscription_ids = None;
@@ -167,25 +150,15 @@ impl Broker {
 
     fn send_from_group(&mut self, id: OwnerId, member: Member, now: Timestamp, turn: &mut Turn) {
         let group = self.groups.get_mut(&id).expect("the caller looked it up");
-        let mut entry = group
-            .queue
-            .pop(&mut self.totals)
-            .expect("the caller saw its front");
-        let session = self
-            .sessions
-            .get_mut(&member.session)
-            .expect("a member is a session");
+        let mut entry = group.queue.pop(&mut self.totals).expect("the caller saw its front");
+        let session = self.sessions.get_mut(&member.session).expect("a member is a session");
         entry.retain &= member.options.retain_as_published;
         entry.subscription_ids = member.subscription_id.map(|id| [id].into());
         let stored = group.stored;
         if entry.qos.min_with(member.options.qos) == QoS::AtMostOnce && !entry.is_expired(now) {
             let body = entry.body.take().expect("the caller saw its body");
             if stored {
-                turn.record(Record::Removed {
-                    owner: id,
-                    message: entry.message,
-                    lazy: true,
-                });
+                turn.record(Record::Removed { owner: id, message: entry.message, lazy: true });
             }
             let until = RecordNumber::default();
             let _ = session.send_qos0(&body, entry.retain, entry.subscription_ids, until, turn);
@@ -193,13 +166,7 @@ impl Broker {
         }
         entry.qos = entry.qos.min_with(member.options.qos);
         let until = RecordNumber::default();
-        let offer = Offer {
-            owner: id,
-            stored,
-            recorded: true,
-            until,
-            entry,
-        };
+        let offer = Offer { owner: id, stored, recorded: true, until, entry };
         if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
             self.deaths.push_back(Death::unsent(offer, reason));
         }
@@ -214,19 +181,10 @@ fn store_group(
     turn: &mut Turn,
 ) {
     group.stored = true;
-    turn.record(Record::Group {
-        owner: id,
-        filter: group.filter.clone(),
-    });
+    turn.record(Record::Group { owner: id, filter: group.filter.clone() });
     for entry in group.queue.make_stored(totals) {
-        let message = entry
-            .body
-            .clone()
-            .expect("a transient queue has its bodies in memory");
-        turn.record(Record::Message {
-            id: entry.message,
-            message,
-        });
+        let message = entry.body.clone().expect("a transient queue has its bodies in memory");
+        turn.record(Record::Message { id: entry.message, message });
         turn.record(Record::Queued(entry.as_copy(id, None)));
     }
 }
@@ -238,11 +196,7 @@ pub(super) trait Lower {
 
 impl Lower for QoS {
     fn min_with(self, other: Self) -> Self {
-        if (self as u8) < (other as u8) {
-            self
-        } else {
-            other
-        }
+        if (self as u8) < (other as u8) { self } else { other }
     }
 }
 
@@ -254,17 +208,10 @@ fn group_entry(owner: OwnerId) -> crate::router::Entry {
         retain_as_published: true,
         retain_handling: RetainHandling::DoNotSend,
     };
-    crate::router::Entry {
-        owner,
-        options,
-        subscription_id: None,
-    }
+    crate::router::Entry { owner, options, subscription_id: None }
 }
 
 /// `filter` of `$share/name/filter`.
 pub(super) fn inner_filter(shared: &str) -> &str {
-    shared
-        .splitn(3, '/')
-        .nth(2)
-        .expect("a share group's filter was parsed")
+    shared.splitn(3, '/').nth(2).expect("a share group's filter was parsed")
 }

@@ -21,9 +21,7 @@ const TOPIC_MAX: usize = 65_535;
 
 /// Whether a topic is a letter's: about letters there are no letters.
 pub(super) fn is_dead_topic(topic: &str) -> bool {
-    topic
-        .strip_prefix(PREFIX)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    topic.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The letter as it is published; its subscribers' QoS decides.
@@ -54,10 +52,7 @@ fn topic(letter: &DeadLetter) -> Arc<str> {
 
 /// One level of the topic for an owner. Of `$share~group~filter` the first two `~` are ours.
 fn owner_level(name: &str) -> String {
-    let encoded = match name
-        .strip_prefix("$share~")
-        .and_then(|rest| rest.split_once('~'))
-    {
+    let encoded = match name.strip_prefix("$share~").and_then(|rest| rest.split_once('~')) {
         Some((group, filter)) => format!("$share~{}~{}", encode(group), encode(filter)),
         None => encode(name),
     };
@@ -99,10 +94,7 @@ fn properties(letter: &DeadLetter, node: &str) -> Bytes {
     let message = &letter.message;
     let mut out = Vec::with_capacity(message.properties.len() + 512);
     for property in PassedOn::new(&message.properties) {
-        if !property
-            .user_name()
-            .is_some_and(|name| name.starts_with("dl-"))
-        {
+        if !property.user_name().is_some_and(|name| name.starts_with("dl-")) {
             out.extend_from_slice(property.bytes);
         }
     }
@@ -128,10 +120,7 @@ fn properties(letter: &DeadLetter, node: &str) -> Bytes {
     add("dl-redrives", &letter.redrives.to_string());
     let age = letter.died.since(message.received);
     let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    add(
-        "dl-received",
-        &rfc3339(letter.died_unix_ms.saturating_sub(age_ms)),
-    );
+    add("dl-received", &rfc3339(letter.died_unix_ms.saturating_sub(age_ms)));
     add("dl-time", &rfc3339(letter.died_unix_ms));
     add("dl-age-ms", &age_ms.to_string());
     if let Some(expiry) = message.expiry {
@@ -170,10 +159,7 @@ mod tests {
     fn a_long_owner_is_cut_between_escapes_and_keeps_its_identity() {
         let long = format!("{}{}", "x".repeat(63), "/".repeat(100));
         let level = owner_level(&long);
-        assert!(
-            level.starts_with(&format!("{}~", "x".repeat(63))),
-            "{level}"
-        );
+        assert!(level.starts_with(&format!("{}~", "x".repeat(63))), "{level}");
         assert_ne!(level, owner_level(&format!("{long}/")));
         assert!(level.len() <= OWNER_MAX);
     }

@@ -45,6 +45,9 @@ use dead_letter::{Cemetery, Death};
 use group::Group;
 use timer::{Timer, Timers};
 
+/// Timers that are handled in one go; the rest is due at once, after others had their turn.
+const TIMERS_A_TURN: usize = 64;
+
 /// A map that is never iterated: its order must not show.
 type Map<K, V> = HashMap<K, V, FixedState>;
 
@@ -153,10 +156,7 @@ impl Broker {
         let Some(session) = self.session_of(id) else {
             return;
         };
-        let link = session
-            .link
-            .as_mut()
-            .expect("a connection has a session with this link");
+        let link = session.link.as_mut().expect("a connection has a session with this link");
         link.heard += 1;
         link.last_heard = now;
         let session = session.id;
@@ -201,10 +201,7 @@ impl Broker {
             return;
         };
         let session_id = session.id;
-        let link = session
-            .link
-            .as_mut()
-            .expect("a connection has a session with this link");
+        let link = session.link.as_mut().expect("a connection has a session with this link");
         link.outbox_full = full;
         if !full {
             self.pump(session_id, now, turn);
@@ -229,8 +226,8 @@ impl Broker {
         self.store = state;
     }
 
-    /// The broker stops: says goodbye to all connections. Wills of stored sessions stay for the
-    /// next start, others are published.
+    /// The broker stops: says goodbye to all connections. Their wills are published, or
+    /// stay in the store where they are due later.
     pub fn handle_shutdown(&mut self, now: Timestamp, turn: &mut Turn) {
         self.shut_down(now, turn);
         self.settle(now, turn);
@@ -238,12 +235,12 @@ impl Broker {
 
     /// The time of [`next_timeout`](Self::next_timeout) came.
     pub fn handle_timeout(&mut self, now: Timestamp, turn: &mut Turn) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        for _ in 0..TIMERS_A_TURN {
+            let Some(timer) = self.timers.pop_due(now) else {
+                break;
+            };
             self.timer(timer, now, turn);
             self.settle(now, turn);
-            if turn.records.len() + turn.send.len() > 10_000 {
-                break; // The rest is due at once, after others had the lock.
-            }
         }
     }
 
@@ -256,10 +253,7 @@ impl Broker {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         for (_, id) in self.links.iter().flatten() {
-            let link = self
-                .sessions
-                .get(id)
-                .and_then(|session| session.link.as_ref());
+            let link = self.sessions.get(id).and_then(|session| session.link.as_ref());
             if let Some(link) = link {
                 sys::count(link, &mut counters);
                 counters.clients_connected += 1;
@@ -282,9 +276,7 @@ impl Broker {
     }
 
     fn session(&mut self, id: SessionId) -> &mut Session {
-        self.sessions
-            .get_mut(&id)
-            .expect("a session in use is there")
+        self.sessions.get_mut(&id).expect("a session in use is there")
     }
 
     fn new_owner(&mut self) -> OwnerId {
@@ -301,10 +293,7 @@ impl Broker {
     fn report_lost(&self, owner: OwnerId, count: usize, turn: &mut Turn) {
         if count > 0 {
             let owner = self.owner_name(owner);
-            turn.events.push(Event::Lost {
-                owner,
-                count: count as u64,
-            });
+            turn.events.push(Event::Lost { owner, count: count as u64 });
         }
     }
 }

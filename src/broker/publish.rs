@@ -33,19 +33,10 @@ impl Broker {
     ) -> Result<(), Violation> {
         let limits = &self.settings.limits;
         let (alias_maximum, levels) = (limits.topic_alias_maximum, limits.topic_levels);
-        let session = self
-            .sessions
-            .get_mut(&id)
-            .expect("a session in use is there");
-        session
-            .link
-            .as_mut()
-            .expect("a packet comes by a link")
-            .messages_in += 1;
+        let session = self.sessions.get_mut(&id).expect("a session in use is there");
+        session.link.as_mut().expect("a packet comes by a link").messages_in += 1;
         let alias = publish.topic_alias;
-        let topic = session
-            .inbound
-            .resolve_topic(publish.topic, alias, alias_maximum)?;
+        let topic = session.inbound.resolve_topic(publish.topic, alias, alias_maximum)?;
         topic::check_name(&topic, levels).map_err(|_| Violation::TopicTooDeep)?;
         if let Some(packet_id) = publish.packet_id {
             if self.is_duplicate(id, &publish, packet_id, turn) {
@@ -62,22 +53,11 @@ impl Broker {
             let packet_id = publish.packet_id.expect("QoS 2 has a Packet Identifier");
             let session = self.session(id);
             session.inbound.received.insert(packet_id);
-            session.record(turn, || Record::Received {
-                session: id,
-                packet_id,
-            });
+            session.record(turn, || Record::Received { session: id, packet_id });
         }
         // What a QoS 2 publisher may send again must not reach anybody twice, at QoS 0 either.
-        let until = if publish.qos == QoS::ExactlyOnce {
-            turn.last_record()
-        } else {
-            before
-        };
-        let until = if until > before {
-            until
-        } else {
-            RecordNumber::default()
-        };
+        let until = if publish.qos == QoS::ExactlyOnce { turn.last_record() } else { before };
+        let until = if until > before { until } else { RecordNumber::default() };
         let message = Arc::new(self.to_message(&publish, topic, now));
         let count = self.accept(&message, Some(id), until, now, turn);
         self.acknowledge(id, &publish, count, before, turn);
@@ -106,10 +86,7 @@ impl Broker {
         if kept.is_none() && self.retained.get(&topic).is_none() {
             return;
         }
-        turn.record(Record::Retained {
-            topic: topic.clone(),
-            message: kept.clone(),
-        });
+        turn.record(Record::Retained { topic: topic.clone(), message: kept.clone() });
         self.retained.set(topic, kept);
     }
 
@@ -126,10 +103,7 @@ impl Broker {
         let is_duplicate =
             publish.qos == QoS::ExactlyOnce && session.inbound.received.contains(&packet_id);
         if is_duplicate {
-            session.reply(
-                turn,
-                Reply::PubRec(ack(packet_id, ReasonCode::SUCCESS, None)),
-            );
+            session.reply(turn, Reply::PubRec(ack(packet_id, ReasonCode::SUCCESS, None)));
         }
         is_duplicate
     }
@@ -147,17 +121,11 @@ impl Broker {
     fn refuse_publish(&self, id: SessionId, publish: &Publish<'_>, topic: &str) -> Option<Refusal> {
         if !self.may_publish(id, topic) {
             let why = "no right to publish to this topic";
-            return Some(Refusal {
-                reason: ReasonCode::NOT_AUTHORIZED,
-                why,
-            });
+            return Some(Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
         }
         let is_durable = publish.qos != QoS::AtMostOnce || publish.retain;
         if is_durable && self.store == StoreState::Failing {
-            return Some(Refusal {
-                reason: ReasonCode::QUOTA_EXCEEDED,
-                why: "the store fails",
-            });
+            return Some(Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why: "the store fails" });
         }
         let is_new_retained = publish.retain
             && !publish.payload.as_slice().is_empty()
@@ -172,10 +140,7 @@ impl Broker {
     /// Nobody publishes to `$dead/…` and `$SYS/…`; else the ACL decides.
     pub(super) fn may_publish(&self, id: SessionId, topic: &str) -> bool {
         let session = &self.sessions[&id];
-        let who = Who {
-            user: session.user.as_deref(),
-            client_id: &session.client_id,
-        };
+        let who = Who { user: session.user.as_deref(), client_id: &session.client_id };
         self.allows_publish(who, topic)
     }
 
@@ -207,11 +172,7 @@ impl Broker {
         let session = self.session(id);
         let (client_id, version) = (session.client_id.clone(), session.version);
         let (topic, reason) = (topic.clone(), refusal.reason);
-        turn.events.push(Event::PublishRefused {
-            client_id,
-            topic,
-            reason,
-        });
+        turn.events.push(Event::PublishRefused { client_id, topic, reason });
         let Some(packet_id) = publish.packet_id else {
             return;
         };
@@ -240,11 +201,7 @@ impl Broker {
             return;
         };
         let last = turn.last_record();
-        let until = if last > before {
-            last
-        } else {
-            RecordNumber::default()
-        };
+        let until = if last > before { last } else { RecordNumber::default() };
         let reason = match count {
             0 => ReasonCode::NO_MATCHING_SUBSCRIBERS,
             _ => ReasonCode::SUCCESS,
@@ -254,9 +211,7 @@ impl Broker {
         if publish.qos == QoS::ExactlyOnce {
             return session.reply_after(turn, until, Reply::PubRec(ack));
         }
-        session
-            .inbound
-            .acknowledges_after(until.max(session.newest));
+        session.inbound.acknowledges_after(until.max(session.newest));
         session.reply_after(turn, until, Reply::PubAck(ack));
     }
 
@@ -282,18 +237,12 @@ impl Broker {
             qos: publish.qos,
             retain: publish.retain,
             received: now,
-            expiry: publish
-                .message_expiry
-                .or(self.settings.limits.message_expiry),
+            expiry: publish.message_expiry.or(self.settings.limits.message_expiry),
         }
     }
 }
 
 /// An acknowledgement.
 pub(super) fn ack(packet_id: PacketId, reason: ReasonCode, text: Option<Box<str>>) -> Ack {
-    Ack {
-        packet_id,
-        reason,
-        reason_string: text,
-    }
+    Ack { packet_id, reason, reason_string: text }
 }

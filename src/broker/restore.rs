@@ -25,11 +25,7 @@ impl Broker {
         }
         for (owner, entry, is_delivered) in restoring.orphans {
             let death = Death::new(owner, true, entry, DeadReason::SessionExpired);
-            self.deaths.push_back(if is_delivered {
-                death.of_delivered()
-            } else {
-                death
-            });
+            self.deaths.push_back(if is_delivered { death.of_delivered() } else { death });
             self.timers.set(now, Timer::Burial);
         }
         for id in restoring.sessions {
@@ -64,16 +60,8 @@ impl Broker {
                 restoring.ended.push((owner, cause));
                 restoring.groups.retain(|id| *id != owner);
             }
-            Record::Subscribed {
-                session,
-                filter,
-                options,
-                subscription_id,
-            } => {
-                let subscription = Subscription {
-                    options,
-                    id: subscription_id,
-                };
+            Record::Subscribed { session, filter, options, subscription_id } => {
+                let subscription = Subscription { options, id: subscription_id };
                 self.restore_subscription(session, filter, subscription);
             }
             Record::Queued(copy) => self.restore_copy(copy, restoring),
@@ -91,12 +79,8 @@ impl Broker {
     }
 
     fn restore_session(&mut self, record: SessionRecord) {
-        let mut session = Session::new(
-            record.id,
-            record.client_id.clone(),
-            record.version,
-            record.expiry,
-        );
+        let mut session =
+            Session::new(record.id, record.client_id.clone(), record.version, record.expiry);
         session.queue = crate::session::queue::Queue::new(true);
         session.stored = true;
         session.user = record.user;
@@ -120,24 +104,12 @@ impl Broker {
         let subscription_id = subscription.id;
         session.subscriptions.insert(filter.clone(), subscription);
         if !filter.starts_with("$share/") {
-            let entry = router::Entry {
-                owner: id,
-                options,
-                subscription_id,
-            };
+            let entry = router::Entry { owner: id, options, subscription_id };
             self.subscriptions.insert(&filter, entry);
         } else if let Some(&group) = self.group_ids.get(&filter) {
             session.groups.push(group);
-            let members = &mut self
-                .groups
-                .get_mut(&group)
-                .expect("its id is known")
-                .members;
-            members.join(router::Member {
-                session: id,
-                options,
-                subscription_id,
-            });
+            let members = &mut self.groups.get_mut(&group).expect("its id is known").members;
+            members.join(router::Member { session: id, options, subscription_id });
         }
     }
 
@@ -173,10 +145,7 @@ impl Broker {
     fn restore_sent(&mut self, owner: OwnerId, mut entry: Entry, sent: Sent) {
         entry.qos = sent.qos;
         entry.subscription_ids = sent.subscription_ids;
-        let session = self
-            .sessions
-            .get_mut(&sent.session)
-            .expect("the caller looked it up");
+        let session = self.sessions.get_mut(&sent.session).expect("the caller looked it up");
         session.outbound.restore_in_flight(InFlight {
             ordinal: sent.ordinal,
             owner,
@@ -237,11 +206,7 @@ impl Broker {
             session.will_due = Some(due.max(grace));
         }
         let (will_due, expiry) = (session.will_due, session.expiry);
-        let expires = if expiry == 0 {
-            Some(grace)
-        } else {
-            session.expires()
-        };
+        let expires = if expiry == 0 { Some(grace) } else { session.expires() };
         if let Some(at) = will_due {
             self.timers.set(at, Timer::Will(id));
         }

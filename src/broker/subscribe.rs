@@ -29,18 +29,9 @@ impl Broker {
             reasons.push(result.unwrap_or_else(|refused| refused));
         }
         let last = turn.last_record();
-        let until = if last > before {
-            last
-        } else {
-            RecordNumber::default()
-        };
-        let list = AckList {
-            packet_id: packet.packet_id,
-            reasons,
-            reason_string: None,
-        };
-        self.session(id)
-            .reply_after(turn, until, Reply::SubAck(list));
+        let until = if last > before { last } else { RecordNumber::default() };
+        let list = AckList { packet_id: packet.packet_id, reasons, reason_string: None };
+        self.session(id).reply_after(turn, until, Reply::SubAck(list));
         self.pump(id, now, turn);
         Ok(())
     }
@@ -58,24 +49,15 @@ impl Broker {
             topic::parse_filter(filter, levels).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
         self.may_subscribe(id, &parts, filter)?;
         let filter: Arc<str> = filter.into();
-        let subscription = Subscription {
-            options,
-            id: subscription_id,
-        };
+        let subscription = Subscription { options, id: subscription_id };
         let is_new = if parts.share.is_some() {
             self.join_group(&filter, id, options, subscription_id, turn)
         } else {
-            let entry = router::Entry {
-                owner: id,
-                options,
-                subscription_id,
-            };
+            let entry = router::Entry { owner: id, options, subscription_id };
             !self.subscriptions.insert(&filter, entry)
         };
         let session = self.session(id);
-        session
-            .subscriptions
-            .insert(filter.clone(), subscription.clone());
+        session.subscriptions.insert(filter.clone(), subscription.clone());
         session.record(turn, || Record::Subscribed {
             session: id,
             filter: filter.clone(),
@@ -107,14 +89,8 @@ impl Broker {
         if is_new && session.subscriptions.len() >= self.settings.limits.subscriptions {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
-        let who = Who {
-            user: session.user.as_deref(),
-            client_id: &session.client_id,
-        };
-        let acl = self
-            .acl
-            .as_ref()
-            .filter(|_| self.settings.rights.strict_subscribe);
+        let who = Who { user: session.user.as_deref(), client_id: &session.client_id };
+        let acl = self.acl.as_ref().filter(|_| self.settings.rights.strict_subscribe);
         if acl.is_some_and(|acl| !acl.covers(who, parts.filter)) {
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
@@ -134,18 +110,9 @@ impl Broker {
             reasons.push(self.unsubscribe_one(id, filter, now, turn));
         }
         let last = turn.last_record();
-        let until = if last > before {
-            last
-        } else {
-            RecordNumber::default()
-        };
-        let list = AckList {
-            packet_id: packet.packet_id,
-            reasons,
-            reason_string: None,
-        };
-        self.session(id)
-            .reply_after(turn, until, Reply::UnsubAck(list));
+        let until = if last > before { last } else { RecordNumber::default() };
+        let list = AckList { packet_id: packet.packet_id, reasons, reason_string: None };
+        self.session(id).reply_after(turn, until, Reply::UnsubAck(list));
     }
 
     fn unsubscribe_one(
@@ -162,14 +129,9 @@ impl Broker {
         let Some((filter, _)) = session.subscriptions.remove_entry(filter) else {
             return ReasonCode::NO_SUBSCRIPTION_EXISTED;
         };
-        session
-            .retained_pending
-            .retain(|pending| pending.filter != filter);
+        session.retained_pending.retain(|pending| pending.filter != filter);
         let (session_id, recorded) = (id, filter.clone());
-        session.record(turn, || Record::Unsubscribed {
-            session: session_id,
-            filter: recorded,
-        });
+        session.record(turn, || Record::Unsubscribed { session: session_id, filter: recorded });
         if filter.starts_with("$share/") {
             self.leave_group(&filter, id, EndCause::Cleared, now, turn);
         } else {

@@ -28,16 +28,11 @@ impl Broker {
         for (topic, value) in facts {
             self.publish_fact(topic, value.to_string(), now, turn);
         }
-        self.timers
-            .set(now + self.settings.limits.sys_interval, Timer::Sys);
+        self.timers.set(now + self.settings.limits.sys_interval, Timer::Sys);
     }
 
     fn publish_fact(&mut self, topic: &str, value: String, now: Timestamp, turn: &mut Turn) {
-        if self
-            .retained
-            .get(topic)
-            .is_some_and(|known| known.payload == value.as_bytes())
-        {
+        if self.retained.get(topic).is_some_and(|known| known.payload == value.as_bytes()) {
             return;
         }
         let message = Arc::new(Message {
@@ -49,8 +44,7 @@ impl Broker {
             received: now,
             expiry: None,
         });
-        self.retained
-            .set(message.topic.clone(), Some(message.clone()));
+        self.retained.set(message.topic.clone(), Some(message.clone()));
         self.route(&message, None, RecordNumber::default(), now, turn);
     }
 }

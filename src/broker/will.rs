@@ -26,19 +26,13 @@ impl Broker {
             received: now,
             expiry: will.message_expiry.or(self.settings.limits.message_expiry),
         };
-        WillRecord {
-            message,
-            delay: will.delay,
-        }
+        WillRecord { message, delay: will.delay }
     }
 
     /// The connection ended: the will is due after its delay.
     pub(super) fn schedule_will(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
         let session = self.session(id);
-        let delay = session
-            .will
-            .as_ref()
-            .map(|will| Duration::from_secs(u64::from(will.delay)));
+        let delay = session.will.as_ref().map(|will| Duration::from_secs(u64::from(will.delay)));
         match delay {
             None => session.record_self(turn),
             Some(delay) if delay.is_zero() => self.publish_due_will(id, now, turn),
@@ -66,41 +60,46 @@ impl Broker {
         let Some(will) = will else {
             return;
         };
-        let session = self
-            .sessions
-            .remove(&id)
-            .expect("a session in use is there");
-        self.publish_will(&session, *will, now, turn);
-        self.sessions.insert(id, session);
+        let testator = Testator::of(session);
+        self.publish_will(&testator, *will, now, turn);
     }
 
-    /// Publishes a will of `session`; for a stored one nothing of it leaves before the record is
+    /// Publishes a will; for a stored session nothing of it leaves before the record is
     /// durable that it is published.
     pub(super) fn publish_will(
         &mut self,
-        session: &Session,
+        testator: &Testator,
         will: WillRecord,
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let who = Who {
-            user: session.user.as_deref(),
-            client_id: &session.client_id,
-        };
+        let who = Who { user: testator.user.as_deref(), client_id: &testator.client_id };
         if !self.allows_publish(who, &will.message.topic) {
             self.counters.unauthorized_publishes += 1;
             return;
         }
-        let until = if session.stored {
-            turn.last_record()
-        } else {
-            RecordNumber::default()
-        };
+        let until = if testator.stored { turn.last_record() } else { RecordNumber::default() };
         // Its Message Expiry Interval starts when it is published.
-        let message = Arc::new(Message {
-            received: now,
-            ..will.message
-        });
-        self.accept(&message, Some(session.id), until, now, turn);
+        let message = Arc::new(Message { received: now, ..will.message });
+        self.accept(&message, Some(testator.id), until, now, turn);
+    }
+}
+
+/// Whose will it is: all that counts when the session may be gone.
+pub(super) struct Testator {
+    id: SessionId,
+    client_id: Arc<str>,
+    user: Option<Arc<str>>,
+    stored: bool,
+}
+
+impl Testator {
+    pub(super) fn of(session: &Session) -> Self {
+        Self {
+            id: session.id,
+            client_id: session.client_id.clone(),
+            user: session.user.clone(),
+            stored: session.stored,
+        }
     }
 }

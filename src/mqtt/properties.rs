@@ -100,9 +100,6 @@ mod tests {
         assert_eq!(all[2].user_value(), Some("value"));
         assert_eq!(all[3].user_name(), Some(""));
         assert_eq!(all[1].user_name(), None);
-        assert_eq!(
-            all.iter().map(|p| p.bytes.len()).sum::<usize>(),
-            bytes.len()
-        );
+        assert_eq!(all.iter().map(|p| p.bytes.len()).sum::<usize>(), bytes.len());
     }
 }

@@ -70,10 +70,7 @@ pub struct FilterParts<'a> {
 pub fn parse_filter(filter: &str, levels_max: usize) -> Result<FilterParts<'_>, InvalidTopic> {
     let Some(shared) = filter.strip_prefix("$share/") else {
         check_filter(filter, levels_max)?;
-        return Ok(FilterParts {
-            share: None,
-            filter,
-        });
+        return Ok(FilterParts { share: None, filter });
     };
     let (name, filter) = shared.split_once('/').unwrap_or((shared, ""));
     if name.is_empty() {
@@ -86,10 +83,7 @@ pub fn parse_filter(filter: &str, levels_max: usize) -> Result<FilterParts<'_>, 
         return Err(InvalidTopic::ShareWithoutFilter);
     }
     check_filter(filter, levels_max)?;
-    Ok(FilterParts {
-        share: Some(name),
-        filter,
-    })
+    Ok(FilterParts { share: Some(name), filter })
 }
 
 /// Whether a valid `filter`, without a share in front, matches a valid `topic`.

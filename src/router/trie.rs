@@ -51,11 +51,7 @@ impl Subscriptions {
     /// None yet. The seed keeps clients from choosing topics that collide; it shows nowhere.
     pub fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
-        Self {
-            root: Node::new(&hasher),
-            hasher,
-            len: 0,
-        }
+        Self { root: Node::new(&hasher), hasher, len: 0 }
     }
 
     /// How many there are: one for each owner and filter.
@@ -112,11 +108,11 @@ struct Node {
     /// Of the filter that ends here.
     entries: Entries,
     /// Below, by the level's name.
-    literals: HashMap<Box<str>, Node, FixedState>,
+    literals: HashMap<Box<str>, Self, FixedState>,
     /// Below, `+`.
-    plus: Option<Box<Node>>,
+    plus: Option<Box<Self>>,
     /// Below, `#`: only its entries are used.
-    rest: Option<Box<Node>>,
+    rest: Option<Box<Self>>,
 }
 
 impl Node {
@@ -136,10 +132,7 @@ impl Node {
             name if self.literals.contains_key(name) => {
                 self.literals.get_mut(name).expect("it is there")
             }
-            name => self
-                .literals
-                .entry(name.into())
-                .or_insert_with(|| Self::new(hasher)),
+            name => self.literals.entry(name.into()).or_insert_with(|| Self::new(hasher)),
         }
     }
 

@@ -72,11 +72,7 @@ impl Inbound {
     /// Whether one more PUBLISH of QoS > 0 keeps to our Receive Maximum, when all up to
     /// `committed` is durable, so that its acknowledgements left.
     pub fn has_quota(&mut self, maximum: u16, committed: RecordNumber) -> bool {
-        while self
-            .unacknowledged
-            .front()
-            .is_some_and(|&until| until <= committed)
-        {
+        while self.unacknowledged.front().is_some_and(|&until| until <= committed) {
             self.unacknowledged.pop_front();
         }
         self.received.len() + self.unacknowledged.len() < usize::from(maximum)

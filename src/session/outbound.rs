@@ -89,9 +89,7 @@ impl Outbound {
 
     /// A copy that was sent by an earlier run.
     pub fn restore_in_flight(&mut self, restored: InFlight) {
-        let at = self
-            .in_flight
-            .partition_point(|other| other.ordinal < restored.ordinal);
+        let at = self.in_flight.partition_point(|other| other.ordinal < restored.ordinal);
         self.in_flight.insert(at, restored);
     }
 
@@ -130,10 +128,7 @@ impl Outbound {
     /// The oldest in-flight PUBLISH: a failed delivery is charged to it alone.
     pub fn oldest_unacknowledged(&mut self) -> Option<&mut InFlight> {
         let told = self.told;
-        self.in_flight
-            .iter_mut()
-            .take(told)
-            .find(|sent| !sent.pubrec_arrived)
+        self.in_flight.iter_mut().take(told).find(|sent| !sent.pubrec_arrived)
     }
 
     /// What was sent under `id`.
@@ -206,9 +201,7 @@ impl Outbound {
         let behind = (last % 65_535 + 65_535 - (u64::from(id.get()) - 1)) % 65_535;
         let mut candidate = last.checked_sub(behind)?;
         while candidate >= front {
-            let found = self
-                .in_flight
-                .binary_search_by_key(&candidate, |sent| sent.ordinal);
+            let found = self.in_flight.binary_search_by_key(&candidate, |sent| sent.ordinal);
             if let Ok(at) = found {
                 return Some(at);
             }
@@ -223,10 +216,8 @@ impl Outbound {
 
     /// The next ordinal whose Packet Identifier is free.
     fn next(&mut self) -> u64 {
-        let rounded = self
-            .in_flight
-            .front()
-            .is_some_and(|f| f.ordinal + 65_535 <= self.next_ordinal);
+        let rounded =
+            self.in_flight.front().is_some_and(|f| f.ordinal + 65_535 <= self.next_ordinal);
         while (rounded || !self.taken.is_empty()) && self.is_in_use(packet_id(self.next_ordinal)) {
             self.next_ordinal += 1;
         }
@@ -256,11 +247,7 @@ impl Outbound {
             low = low.min(sent.entry.message);
             high = high.max(sent.entry.message);
         }
-        self.loading = Some(Load {
-            owner: first.owner,
-            first: low,
-            last: high,
-        });
+        self.loading = Some(Load { owner: first.owner, first: low, last: high });
         self.loading
     }
 }
@@ -274,12 +261,12 @@ impl Session {
     }
 
     /// Sends again, in the first order, what is in flight from before this connection
-    /// `[MQTT-4.4.0-1]`. Returns the copies that cannot be sent any more.
+    /// `[MQTT-4.4.0-1]`, within the Receive Maximum of this one `[MQTT-3.3.4-9]`. Returns the copies that cannot be sent any more.
     pub fn resend(&mut self, now: Timestamp, turn: &mut Turn) -> Vec<InFlight> {
         let mut too_large = Vec::new();
         while !self.outbound.all_told() {
             let Some(link) = &self.link else { break };
-            if link.outbox_full {
+            if link.outbox_full || self.outbound.told >= link.window {
                 break;
             }
             let (limit, version, heard) = (link.packet_size_max, link.version, link.heard);
@@ -332,10 +319,7 @@ impl Session {
             return Err((offer, DeadReason::TooLarge));
         }
         let (ordinal, reserved) = self.next_ordinal(turn);
-        let delivery = Delivery {
-            packet_id: Some(packet_id(ordinal)),
-            ..probe
-        };
+        let delivery = Delivery { packet_id: Some(packet_id(ordinal)), ..probe };
         let recorded = self.record_sent(&offer, ordinal, turn);
         let mut until = offer.until.max(reserved);
         if offer.entry.qos == QoS::ExactlyOnce && offer.stored {
@@ -410,11 +394,7 @@ impl Session {
             self.outbound.extension = self.newest;
         }
         let is_reserved = ordinal < self.outbound.bound_before;
-        let until = if is_reserved {
-            RecordNumber::default()
-        } else {
-            self.outbound.extension
-        };
+        let until = if is_reserved { RecordNumber::default() } else { self.outbound.extension };
         (ordinal, until)
     }
 
@@ -430,11 +410,7 @@ impl Session {
             pubrec_arrived: false,
         };
         let number = turn.record(if offer.recorded {
-            Record::Sent {
-                owner: offer.owner,
-                message: offer.entry.message,
-                sent,
-            }
+            Record::Sent { owner: offer.owner, message: offer.entry.message, sent }
         } else {
             Record::Queued(offer.entry.as_copy(offer.owner, Some(sent)))
         });

@@ -158,20 +158,14 @@ impl Queue {
             entry.body = None;
         }
         self.count(&entry, totals);
-        debug_assert!(
-            self.entries
-                .back()
-                .is_none_or(|last| last.message < entry.message)
-        );
+        debug_assert!(self.entries.back().is_none_or(|last| last.message < entry.message));
         self.entries.push_back(entry);
     }
 
     /// Puts a copy back where it belongs.
     pub fn put_back(&mut self, entry: Entry, totals: &mut Totals) {
         self.count(&entry, totals);
-        let at = self
-            .entries
-            .partition_point(|other| other.message < entry.message);
+        let at = self.entries.partition_point(|other| other.message < entry.message);
         self.entries.insert(at, entry);
     }
 
@@ -241,10 +235,7 @@ impl Queue {
 
     /// A loaded body came; false if no copy waits for it.
     pub fn fill(&mut self, id: MessageId, body: &Arc<Message>) -> bool {
-        let Ok(at) = self
-            .entries
-            .binary_search_by_key(&id, |entry| entry.message)
-        else {
+        let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.message) else {
             return false;
         };
         let entry = &mut self.entries[at];
@@ -260,12 +251,8 @@ impl Queue {
         if self.loading == Some(load) {
             self.loading = None;
         }
-        let from = self
-            .entries
-            .partition_point(|entry| entry.message < load.first);
-        let to = self
-            .entries
-            .partition_point(|entry| entry.message <= load.last);
+        let from = self.entries.partition_point(|entry| entry.message < load.first);
+        let to = self.entries.partition_point(|entry| entry.message <= load.last);
         let mut lost = Vec::new();
         for at in (from..to).rev() {
             if self.entries[at].body.is_none() {
@@ -317,10 +304,6 @@ impl Queue {
     }
 
     fn total<'a>(&self, totals: &'a mut Totals) -> &'a mut u64 {
-        if self.stored {
-            &mut totals.disk
-        } else {
-            &mut totals.memory
-        }
+        if self.stored { &mut totals.disk } else { &mut totals.memory }
     }
 }

@@ -18,7 +18,8 @@ pub enum Violation {
     ReceiveMaximumExceeded,
     /// A Topic Name with more levels than we take.
     TopicTooDeep,
-    /// `[MQTT-3.14.2-2]`
+    /// DISCONNECT may not give a session that ends with its connection another end (section
+    /// 3.14.2.2.2).
     SessionExpiryFromZero,
     /// AUTH without an Authentication Method in CONNECT `[MQTT-4.12.0-6]`.
     UnexpectedAuth,

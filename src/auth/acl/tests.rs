@@ -31,10 +31,7 @@ fn acl() -> Acl {
 }
 
 fn who<'a>(user: &'a str, client_id: &'a str) -> Who<'a> {
-    Who {
-        user: Some(user).filter(|user| *user != "-"),
-        client_id,
-    }
+    Who { user: Some(user).filter(|user| *user != "-"), client_id }
 }
 
 /// user (-: anonymous); client id; topic; granted: p to publish, r to receive
@@ -87,16 +84,8 @@ fn grants() {
             panic!("four columns: {row}");
         };
         let who = who(user, client_id);
-        assert_eq!(
-            acl.allows(who, Publish, topic),
-            granted.contains('p'),
-            "publish {row}"
-        );
-        assert_eq!(
-            acl.allows(who, Receive, topic),
-            granted.contains('r'),
-            "receive {row}"
-        );
+        assert_eq!(acl.allows(who, Publish, topic), granted.contains('p'), "publish {row}");
+        assert_eq!(acl.allows(who, Receive, topic), granted.contains('r'), "receive {row}");
     }
 }
 
@@ -114,29 +103,15 @@ fn nothing_is_granted_by_an_empty_file() {
 fn a_name_widens_no_grant() {
     let acl = Acl::parse("pattern readwrite d/%c/x\npattern readwrite u/%u/x").unwrap();
     for bad in ["+", "#", "a/b", "a+", "#a", "/", "+/+"] {
-        for topic in [
-            "d/a/x", "u/a/x", "d/a/b/x", "u/a/b/x", "d/a", "d/+/x", "u/#/x",
-        ] {
+        for topic in ["d/a/x", "u/a/x", "d/a/b/x", "u/a/b/x", "d/a", "d/+/x", "u/#/x"] {
             assert!(!acl.allows(who(bad, bad), Receive, topic), "{bad} {topic}");
         }
-        assert!(
-            acl.allows(who(bad, "me"), Receive, "d/me/x"),
-            "the other name is fine"
-        );
-        assert!(
-            acl.allows(who("me", bad), Receive, "u/me/x"),
-            "the other name is fine"
-        );
+        assert!(acl.allows(who(bad, "me"), Receive, "d/me/x"), "the other name is fine");
+        assert!(acl.allows(who("me", bad), Receive, "u/me/x"), "the other name is fine");
         assert!(!acl.covers(who(bad, bad), "d/a/x"));
     }
-    assert!(
-        acl.allows(who("-", "%u"), Receive, "d/%u/x"),
-        "a name is put in once"
-    );
-    assert!(
-        !acl.allows(who("%c", "me"), Receive, "u/me/x"),
-        "a name is put in once"
-    );
+    assert!(acl.allows(who("-", "%u"), Receive, "d/%u/x"), "a name is put in once");
+    assert!(!acl.allows(who("%c", "me"), Receive, "u/me/x"), "a name is put in once");
 }
 
 #[test]
@@ -223,11 +198,7 @@ fn covered_filters() {
         for kind in ["topic", "pattern"] {
             let text = lines.split(" | ").map(|line| format!("{kind} {line}\n"));
             let acl = Acl::parse(&text.collect::<String>()).unwrap();
-            assert_eq!(
-                acl.covers(who("-", "c"), filter),
-                covered == "yes",
-                "{kind} {row}"
-            );
+            assert_eq!(acl.covers(who("-", "c"), filter), covered == "yes", "{kind} {row}");
         }
     }
 }
@@ -236,15 +207,9 @@ fn covered_filters() {
 fn patterns_cover_a_clients_own() {
     let acl = acl();
     assert!(acl.covers(who("alice", "c1"), "devices/c1/data/#"));
-    assert!(
-        !acl.covers(who("alice", "c1"), "devices/c1/#"),
-        "its firmware is denied"
-    );
+    assert!(!acl.covers(who("alice", "c1"), "devices/c1/#"), "its firmware is denied");
     assert!(!acl.covers(who("alice", "c1"), "devices/c2/data/#"));
-    assert!(
-        !acl.covers(who("alice", "c1"), "mixed/x-alice-c1-y/+"),
-        "only for writing"
-    );
+    assert!(!acl.covers(who("alice", "c1"), "mixed/x-alice-c1-y/+"), "only for writing");
 }
 
 /// All paths of up to three levels out of `names`, with `#` only at the end.
@@ -272,12 +237,7 @@ fn within_and_overlap_agree_with_all_topics() {
     topics.extend(deeper);
     let matched: Vec<Vec<bool>> = filters
         .iter()
-        .map(|filter| {
-            topics
-                .iter()
-                .map(|topic| topic::matches(topic, filter))
-                .collect()
-        })
+        .map(|filter| topics.iter().map(|topic| topic::matches(topic, filter)).collect())
         .collect();
     for (a, in_a) in filters.iter().zip(&matched) {
         for (b, in_b) in filters.iter().zip(&matched) {
@@ -291,10 +251,7 @@ fn within_and_overlap_agree_with_all_topics() {
 
 /// A bad line; what is said about it.
 const BAD: [(&str, &str); 9] = [
-    (
-        "topics a",
-        "\"topics\" is none of `user`, `topic`, `pattern`",
-    ),
+    ("topics a", "\"topics\" is none of `user`, `topic`, `pattern`"),
     ("topic", "no topic filter behind `topic`"),
     ("pattern  ", "no topic filter behind `pattern`"),
     ("user", "no name behind `user`"),
@@ -325,10 +282,6 @@ fn spaces_tabs_and_line_ends_do_not_matter() {
 fn a_user_may_have_several_places() {
     let acl = Acl::parse("user a\ntopic x\nuser b\ntopic y\nuser a\ntopic z").unwrap();
     for (topic, granted) in [("x", true), ("y", false), ("z", true)] {
-        assert_eq!(
-            acl.allows(who("a", "c"), Publish, topic),
-            granted,
-            "{topic}"
-        );
+        assert_eq!(acl.allows(who("a", "c"), Publish, topic), granted, "{topic}");
     }
 }

@@ -24,11 +24,8 @@ pub(super) const ALLOWED_IN_PUBLISH: Set = Set::of(&[
 pub(super) const ALLOWED_IN_ACK: Set = Set::of(&[id::REASON_STRING, id::USER_PROPERTY]);
 const ALLOWED_IN_SUBSCRIBE: Set = Set::of(&[id::SUBSCRIPTION_IDENTIFIER, id::USER_PROPERTY]);
 const ALLOWED_IN_UNSUBSCRIBE: Set = Set::of(&[id::USER_PROPERTY]);
-const ALLOWED_IN_DISCONNECT: Set = Set::of(&[
-    id::SESSION_EXPIRY_INTERVAL,
-    id::REASON_STRING,
-    id::USER_PROPERTY,
-]);
+const ALLOWED_IN_DISCONNECT: Set =
+    Set::of(&[id::SESSION_EXPIRY_INTERVAL, id::REASON_STRING, id::USER_PROPERTY]);
 const ALLOWED_IN_AUTH: Set = Set::of(&[
     id::AUTHENTICATION_METHOD,
     id::AUTHENTICATION_DATA,
@@ -135,11 +132,7 @@ fn ack(
     if !allowed(reason) {
         return Err(DecodeError::ReasonCodeNotAllowed);
     }
-    Ok(Ack {
-        packet_id,
-        reason,
-        reason_string,
-    })
+    Ok(Ack { packet_id, reason, reason_string })
 }
 
 /// The end of an acknowledgement: version 5 may leave out the properties, or both.
@@ -171,10 +164,7 @@ pub(super) fn reason_string<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a st
 
 /// Of a client's PUBACK and PUBREC `[MQTT-3.4.2-1]`, `[MQTT-3.5.2-1]`.
 pub(super) fn is_puback_reason(reason: ReasonCode) -> bool {
-    matches!(
-        reason.0,
-        0x00 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99
-    )
+    matches!(reason.0, 0x00 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
 }
 
 /// Of PUBREL and PUBCOMP `[MQTT-3.6.2-1]`, `[MQTT-3.7.2-1]`.
@@ -206,11 +196,7 @@ fn subscribe(body: &[u8], version: Version) -> Result<Subscribe<'_>, DecodeError
     if filters.is_empty() {
         return Err(DecodeError::NoFilters);
     }
-    Ok(Subscribe {
-        packet_id,
-        subscription_id,
-        filters,
-    })
+    Ok(Subscribe { packet_id, subscription_id, filters })
 }
 
 fn subscription_options(byte: u8, version: Version) -> Result<SubscriptionOptions, DecodeError> {
@@ -253,11 +239,8 @@ fn unsubscribe(body: &[u8], version: Version) -> Result<Unsubscribe<'_>, DecodeE
 
 fn disconnect(body: &[u8], version: Version) -> Result<Disconnect<'_>, DecodeError> {
     let mut reader = Reader::new(body);
-    let mut disconnect = Disconnect {
-        reason: ReasonCode::SUCCESS,
-        session_expiry: None,
-        reason_string: None,
-    };
+    let mut disconnect =
+        Disconnect { reason: ReasonCode::SUCCESS, session_expiry: None, reason_string: None };
     if version == Version::V5 && !reader.is_empty() {
         disconnect.reason = ReasonCode(reader.u8()?);
         if !reader.is_empty() {
@@ -286,10 +269,7 @@ fn is_disconnect_reason(reason: ReasonCode) -> bool {
 fn auth(body: &[u8]) -> Result<Auth<'_>, DecodeError> {
     let mut reader = Reader::new(body);
     if reader.is_empty() {
-        return Ok(Auth {
-            reason: ReasonCode::SUCCESS,
-            authentication_method: None,
-        });
+        return Ok(Auth { reason: ReasonCode::SUCCESS, authentication_method: None });
     }
     let reason = ReasonCode(reader.u8()?);
     let mut properties = Properties::read(&mut reader, ALLOWED_IN_AUTH)?;
@@ -306,10 +286,7 @@ fn auth(body: &[u8]) -> Result<Auth<'_>, DecodeError> {
     if authentication_method.is_none() {
         return Err(DecodeError::NoAuthenticationMethod);
     }
-    Ok(Auth {
-        reason,
-        authentication_method,
-    })
+    Ok(Auth { reason, authentication_method })
 }
 
 /// Of an AUTH `[MQTT-3.15.2-1]`.

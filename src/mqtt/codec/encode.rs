@@ -95,11 +95,7 @@ impl<'a> PublishLayout<'a> {
             "a packet identifier is there exactly when QoS is above 0"
         );
         let message = &delivery.message;
-        let mut layout = Self {
-            topic: &message.topic,
-            properties: 0,
-            remaining: 0,
-        };
+        let mut layout = Self { topic: &message.topic, properties: 0, remaining: 0 };
         if version == Version::V5 {
             if matches!(delivery.topic_alias, Some(TopicAlias::Use(_))) {
                 layout.topic = "";
@@ -114,11 +110,7 @@ impl<'a> PublishLayout<'a> {
 }
 
 fn publish_properties_len(delivery: &Delivery) -> usize {
-    let expiry = if delivery.message.expiry.is_some() {
-        5
-    } else {
-        0
-    };
+    let expiry = if delivery.message.expiry.is_some() { 5 } else { 0 };
     let alias = if delivery.topic_alias.is_some() { 3 } else { 0 };
     let ids = delivery.subscription_ids.as_deref().unwrap_or(&[]);
     let ids: usize = ids.iter().map(|&id| 1 + variable_len(id as usize)).sum();
@@ -134,10 +126,7 @@ fn put_ack(kind: Kind, ack: &Ack, version: Version, limit: usize, out: &mut Vec<
         return put_short_ack(kind, ack.packet_id, out);
     }
     out.push(kind.first_byte());
-    put_variable(
-        out,
-        3 + text.map_or(0, |text| properties_len(reason_string_len(text))),
-    );
+    put_variable(out, 3 + text.map_or(0, |text| properties_len(reason_string_len(text))));
     put_u16(out, ack.packet_id.get());
     out.push(ack.reason.0);
     if text.is_some() {
@@ -154,10 +143,7 @@ fn put_list(kind: Kind, list: &AckList, limit: usize, out: &mut Vec<u8>) {
     let rest = 2 + list.reasons.len();
     let text = fitting(list.reason_string.as_deref(), rest, 0, limit);
     out.push(kind.first_byte());
-    put_variable(
-        out,
-        rest + properties_len(text.map_or(0, reason_string_len)),
-    );
+    put_variable(out, rest + properties_len(text.map_or(0, reason_string_len)));
     put_u16(out, list.packet_id.get());
     put_reason_string(text, out);
     out.extend(list.reasons.iter().map(|reason| reason.0));
@@ -226,12 +212,7 @@ fn connack_properties(connack: &ConnAck) -> Vec<u8> {
 
 fn put_connack_v311(connack: &ConnAck, out: &mut Vec<u8>) {
     let code = return_code(connack.reason);
-    out.extend_from_slice(&[
-        Kind::ConnAck.first_byte(),
-        2,
-        session_present(connack),
-        code,
-    ]);
+    out.extend_from_slice(&[Kind::ConnAck.first_byte(), 2, session_present(connack), code]);
 }
 
 /// A refusal never says that there is a session `[MQTT-3.2.2-6]`.

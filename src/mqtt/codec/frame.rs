@@ -97,12 +97,7 @@ impl<'a> Frame<'a> {
             return Err(DecodeError::PacketTooLarge(size));
         }
         let body = buffer.get(1 + length..size);
-        Ok(body.map(|body| Self {
-            kind,
-            flags,
-            body,
-            size,
-        }))
+        Ok(body.map(|body| Self { kind, flags, body, size }))
     }
 }
 

@@ -123,10 +123,7 @@ impl<'a> Properties<'a> {
         }
         self.seen.0 |= 1 << identifier;
         let property = value(identifier, &mut self.reader)?;
-        Ok(Some((
-            property,
-            start..self.region.len() - self.reader.len(),
-        )))
+        Ok(Some((property, start..self.region.len() - self.reader.len())))
     }
 }
 

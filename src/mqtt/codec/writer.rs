@@ -21,10 +21,7 @@ pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(super) fn put_variable(out: &mut Vec<u8>, value: usize) {
-    assert!(
-        value <= LARGEST_REMAINING,
-        "callers keep packets under {LARGEST_REMAINING} bytes"
-    );
+    assert!(value <= LARGEST_REMAINING, "callers keep packets under {LARGEST_REMAINING} bytes");
     let mut left = value;
     loop {
         let low = (left & 0x7F) as u8;

@@ -29,10 +29,7 @@ fn all(retained: &Retained, filter: &str, scan_max: usize) -> String {
     loop {
         let before = out.len();
         let next = retained.matching(filter, after.as_deref(), scan_max, &mut out);
-        assert!(
-            out.len() - before <= scan_max.max(1),
-            "a slice stays within its bound"
-        );
+        assert!(out.len() - before <= scan_max.max(1), "a slice stays within its bound");
         match next {
             None => break,
             Some(next) => {
@@ -115,10 +112,6 @@ fn goes_on_where_a_topic_was_cleared() {
 fn looks_only_at_topics_that_start_like_the_filter() {
     let retained = retained("a/1 b/1 b/2 c/1 c/2 c/3");
     let mut out = Vec::new();
-    assert_eq!(
-        retained.matching("b/#", None, 2, &mut out),
-        None,
-        "two are all there is to see"
-    );
+    assert_eq!(retained.matching("b/#", None, 2, &mut out), None, "two are all there is to see");
     assert_eq!(out.len(), 2);
 }

@@ -27,9 +27,7 @@ fn group(sessions: impl IntoIterator<Item = u64>) -> ShareGroup {
 /// Who gets the next `count` messages, of those that are not `busy`.
 fn picks(group: &mut ShareGroup, count: usize, busy: &[u64]) -> Vec<u64> {
     let mut pick = || group.pick(|session| !busy.contains(&session.0));
-    (0..count)
-        .filter_map(|_| pick().map(|m| m.session.0))
-        .collect()
+    (0..count).filter_map(|_| pick().map(|m| m.session.0)).collect()
 }
 
 #[test]
@@ -61,12 +59,7 @@ fn each_member_is_asked_once() {
 
 #[test]
 fn leaving_skips_nobody() {
-    for (gone, rest) in [
-        (1, [3, 4, 2]),
-        (2, [3, 4, 1]),
-        (3, [4, 1, 2]),
-        (4, [3, 1, 2]),
-    ] {
+    for (gone, rest) in [(1, [3, 4, 2]), (2, [3, 4, 1]), (3, [4, 1, 2]), (4, [3, 1, 2])] {
         let mut group = group([1, 2, 3, 4]);
         picks(&mut group, 2, &[]);
         assert!(group.leave(OwnerId(gone)));
@@ -89,10 +82,7 @@ fn the_last_may_leave_and_come_back() {
 #[test]
 fn joining_again_keeps_the_place() {
     let mut group = group([1, 2]);
-    let again = Member {
-        subscription_id: Some(8),
-        ..member(1)
-    };
+    let again = Member { subscription_id: Some(8), ..member(1) };
     assert!(group.join(again));
     assert_eq!(group.members(), [again, member(2)]);
     assert_eq!(group.member(OwnerId(1)), Some(again));

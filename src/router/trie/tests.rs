@@ -42,11 +42,7 @@ fn targets(all: &Subscriptions, topic: &str, publisher: Option<u64>) -> String {
     let mut out = Vec::new();
     all.matches(topic, publisher.map(OwnerId), &mut out);
     let words = out.iter().map(|target| {
-        let rap = if target.retain_as_published {
-            "rap"
-        } else {
-            ""
-        };
+        let rap = if target.retain_as_published { "rap" } else { "" };
         let ids = target.subscription_ids.as_deref().unwrap_or_default();
         let ids = ids.iter().map(|id| format!("#{id}")).collect::<String>();
         format!("{}:{}{rap}{ids}", target.owner.0, target.qos as u8)
@@ -189,9 +185,7 @@ fn as_deep_as_topics_get() {
 /// A random one out of few names, so that filters and topics meet often.
 fn path(random: &mut fastrand::Rng, names: &[&str]) -> String {
     let depth = random.usize(1..=4);
-    let mut levels: Vec<&str> = (0..depth)
-        .map(|_| names[random.usize(..names.len())])
-        .collect();
+    let mut levels: Vec<&str> = (0..depth).map(|_| names[random.usize(..names.len())]).collect();
     let end = levels.iter().position(|level| *level == "#");
     levels.truncate(end.map_or(depth, |end| end + 1));
     levels.join("/")
@@ -229,11 +223,7 @@ fn agrees_with_looking_at_every_subscription() {
             }
             assert_eq!(all.len(), plain.len());
             let topic = path(random, &["a", "b", "", "$s"]);
-            assert_eq!(
-                targets(&all, &topic, None),
-                expected(&plain, &topic),
-                "{topic}"
-            );
+            assert_eq!(targets(&all, &topic, None), expected(&plain, &topic), "{topic}");
         }
         for ((filter, owner), _) in plain {
             assert!(all.remove(&filter, OwnerId(owner)));

@@ -173,11 +173,7 @@ fn ack(body: &[u8], version: Version, allowed: fn(ReasonCode) -> bool) -> Result
     if !allowed(reason) {
         return Err(DecodeError::ReasonCodeNotAllowed);
     }
-    Ok(Ack {
-        packet_id,
-        reason,
-        reason_string: reason_string.map(Into::into),
-    })
+    Ok(Ack { packet_id, reason, reason_string: reason_string.map(Into::into) })
 }
 
 fn is_server_puback_reason(reason: ReasonCode) -> bool {
@@ -188,10 +184,7 @@ fn suback(body: &[u8], version: Version) -> Result<AckList, DecodeError> {
     ack_list(body, version, |code| match version {
         Version::V311 => matches!(code, 0..=2 | 0x80),
         Version::V5 => {
-            matches!(
-                code,
-                0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2
-            )
+            matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
         }
     })
 }
@@ -226,10 +219,7 @@ fn ack_list(
 
 fn disconnect(body: &[u8]) -> Result<Disconnect, DecodeError> {
     let mut reader = Reader::new(body);
-    let mut disconnect = Disconnect {
-        reason: ReasonCode::SUCCESS,
-        reason_string: None,
-    };
+    let mut disconnect = Disconnect { reason: ReasonCode::SUCCESS, reason_string: None };
     if !reader.is_empty() {
         disconnect.reason = ReasonCode(reader.u8()?);
     }

@@ -54,9 +54,10 @@ fn put_connect(connect: &Connect<'_>, body: &mut Vec<u8>) -> u8 {
 }
 
 fn connect_flags(connect: &Connect<'_>) -> u8 {
-    let will = connect.will.as_ref().map_or(0, |will| {
-        1 << 2 | (will.qos as u8) << 3 | u8::from(will.retain) << 5
-    });
+    let will = connect
+        .will
+        .as_ref()
+        .map_or(0, |will| 1 << 2 | (will.qos as u8) << 3 | u8::from(will.retain) << 5);
     u8::from(connect.clean_start) << 1
         | will
         | u8::from(connect.password.is_some()) << 6
@@ -65,20 +66,12 @@ fn connect_flags(connect: &Connect<'_>) -> u8 {
 
 fn connect_properties(connect: &Connect<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    put_four(
-        id::SESSION_EXPIRY_INTERVAL,
-        connect.session_expiry,
-        &mut out,
-    );
+    put_four(id::SESSION_EXPIRY_INTERVAL, connect.session_expiry, &mut out);
     if let Some(maximum) = connect.receive_maximum {
         out.push(id::RECEIVE_MAXIMUM);
         put_u16(&mut out, maximum.get());
     }
-    put_four(
-        id::MAXIMUM_PACKET_SIZE,
-        connect.maximum_packet_size,
-        &mut out,
-    );
+    put_four(id::MAXIMUM_PACKET_SIZE, connect.maximum_packet_size, &mut out);
     if connect.topic_alias_maximum > 0 {
         out.push(id::TOPIC_ALIAS_MAXIMUM);
         put_u16(&mut out, connect.topic_alias_maximum);
@@ -89,27 +82,15 @@ fn connect_properties(connect: &Connect<'_>) -> Vec<u8> {
     if !connect.request_problem_information {
         out.extend_from_slice(&[id::REQUEST_PROBLEM_INFORMATION, 0]);
     }
-    put_text(
-        id::AUTHENTICATION_METHOD,
-        connect.authentication_method,
-        &mut out,
-    );
+    put_text(id::AUTHENTICATION_METHOD, connect.authentication_method, &mut out);
     out
 }
 
 fn put_will(will: &Will<'_>, version: Version, body: &mut Vec<u8>) {
     if version == Version::V5 {
         let mut properties = Vec::new();
-        put_four(
-            id::WILL_DELAY_INTERVAL,
-            Some(will.delay).filter(|&s| s > 0),
-            &mut properties,
-        );
-        put_four(
-            id::MESSAGE_EXPIRY_INTERVAL,
-            will.message_expiry,
-            &mut properties,
-        );
+        put_four(id::WILL_DELAY_INTERVAL, Some(will.delay).filter(|&s| s > 0), &mut properties);
+        put_four(id::MESSAGE_EXPIRY_INTERVAL, will.message_expiry, &mut properties);
         properties.extend_from_slice(&will.properties);
         put_properties(&properties, body);
     }
@@ -124,11 +105,7 @@ fn put_publish(publish: &Publish<'_>, version: Version, body: &mut Vec<u8>) -> u
     }
     if version == Version::V5 {
         let mut properties = Vec::new();
-        put_four(
-            id::MESSAGE_EXPIRY_INTERVAL,
-            publish.message_expiry,
-            &mut properties,
-        );
+        put_four(id::MESSAGE_EXPIRY_INTERVAL, publish.message_expiry, &mut properties);
         if let Some(alias) = publish.topic_alias {
             properties.push(id::TOPIC_ALIAS);
             put_u16(&mut properties, alias.get());
@@ -192,11 +169,7 @@ fn put_unsubscribe(unsubscribe: &Unsubscribe<'_>, version: Version, body: &mut V
 fn put_disconnect(disconnect: &Disconnect<'_>, version: Version, body: &mut Vec<u8>) -> u8 {
     if version == Version::V5 {
         let mut properties = Vec::new();
-        put_four(
-            id::SESSION_EXPIRY_INTERVAL,
-            disconnect.session_expiry,
-            &mut properties,
-        );
+        put_four(id::SESSION_EXPIRY_INTERVAL, disconnect.session_expiry, &mut properties);
         put_text(id::REASON_STRING, disconnect.reason_string, &mut properties);
         put_reason(disconnect.reason, &properties, body);
     }
@@ -206,11 +179,7 @@ fn put_disconnect(disconnect: &Disconnect<'_>, version: Version, body: &mut Vec<
 fn put_auth(auth: &Auth<'_>, body: &mut Vec<u8>) -> u8 {
     if auth.reason != ReasonCode::SUCCESS || auth.authentication_method.is_some() {
         let mut properties = Vec::new();
-        put_text(
-            id::AUTHENTICATION_METHOD,
-            auth.authentication_method,
-            &mut properties,
-        );
+        put_text(id::AUTHENTICATION_METHOD, auth.authentication_method, &mut properties);
         body.push(auth.reason.0);
         put_properties(&properties, body);
     }

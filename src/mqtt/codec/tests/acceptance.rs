@@ -20,29 +20,14 @@ fn acknowledgements_in_every_length() {
         (b"\x40\x03\x12\x34\x97", 0x97, None),
         (b"\x40\x04\x12\x34\x97\x00", 0x97, None),
         (b"\x40\x08\x12\x34\x80\x04\x1F\x00\x01x", 0x80, Some("x")),
-        (
-            b"\x40\x0F\x12\x34\x80\x0B\x26\x00\x01k\x00\x01v\x1F\x00\x01x",
-            0x80,
-            Some("x"),
-        ),
+        (b"\x40\x0F\x12\x34\x80\x0B\x26\x00\x01k\x00\x01v\x1F\x00\x01x", 0x80, Some("x")),
     ] {
-        let Packet::PubAck(ack) = read(V5, bytes) else {
-            panic!()
-        };
-        assert_eq!(
-            (ack.packet_id.get(), ack.reason.0, ack.reason_string),
-            (0x1234, reason, text)
-        );
+        let Packet::PubAck(ack) = read(V5, bytes) else { panic!() };
+        assert_eq!((ack.packet_id.get(), ack.reason.0, ack.reason_string), (0x1234, reason, text));
     }
     assert!(matches!(read(V311, b"\x50\x02\x00\x01"), Packet::PubRec(_)));
-    assert!(matches!(
-        read(V5, b"\x62\x03\x00\x01\x92"),
-        Packet::PubRel(_)
-    ));
-    assert!(matches!(
-        read(V311, b"\x70\x02\x00\x01"),
-        Packet::PubComp(_)
-    ));
+    assert!(matches!(read(V5, b"\x62\x03\x00\x01\x92"), Packet::PubRel(_)));
+    assert!(matches!(read(V311, b"\x70\x02\x00\x01"), Packet::PubComp(_)));
     assert_eq!(read(V311, b"\xC0\x00"), Packet::PingReq);
 }
 
@@ -68,12 +53,7 @@ fn short_forms_of_disconnect_and_auth() {
             reason_string: Some("x"),
         })
     );
-    let auth = |reason, authentication_method| {
-        Packet::Auth(Auth {
-            reason,
-            authentication_method,
-        })
-    };
+    let auth = |reason, authentication_method| Packet::Auth(Auth { reason, authentication_method });
     assert_eq!(read(V5, b"\xF0\x00"), auth(ReasonCode::SUCCESS, None));
     assert_eq!(
         read(V5, b"\xF0\x06\x19\x04\x15\x00\x01m"),
@@ -91,16 +71,11 @@ fn a_connect_with_everything() {
         \x00\x01t\x00\x02\xFF\x00\x00\x01u\x00\x01\x80";
     let mut bytes = bytes.to_vec();
     bytes[1] = (bytes.len() - 2) as u8;
-    let Packet::Connect(connect) = read(V311, &bytes) else {
-        panic!()
-    };
+    let Packet::Connect(connect) = read(V311, &bytes) else { panic!() };
     assert_eq!(connect.version, V5);
     assert!(connect.clean_start);
     assert_eq!((connect.keep_alive, connect.client_id), (60, "c"));
-    assert_eq!(
-        (connect.user_name, connect.password),
-        (Some("u"), Some(&b"\x80"[..]))
-    );
+    assert_eq!((connect.user_name, connect.password), (Some("u"), Some(&b"\x80"[..])));
     assert_eq!(connect.session_expiry, Some(9));
     assert_eq!(connect.receive_maximum.map(u16::from), Some(20));
     assert_eq!(connect.maximum_packet_size, Some(4096));
@@ -127,9 +102,7 @@ fn absent_connect_properties_have_their_defaults() {
         &b"\x10\x0D\x00\x04MQTT\x04\x00\x00\x00\x00\x01c"[..],
         b"\x10\x0E\x00\x04MQTT\x05\x00\x00\x00\x00\x00\x01c",
     ] {
-        let Packet::Connect(connect) = read(V5, bytes) else {
-            panic!()
-        };
+        let Packet::Connect(connect) = read(V5, bytes) else { panic!() };
         assert!(!connect.clean_start && connect.request_problem_information);
         assert!(!connect.request_response_information);
         assert_eq!(connect.topic_alias_maximum, 0);
@@ -142,9 +115,7 @@ fn absent_connect_properties_have_their_defaults() {
 fn subscription_options() {
     let body = b"\x00\x01\x02\x0B\x05\x00\x01a\x2E\x00\x01b\x11";
     let bytes = packet(0x82, body);
-    let Packet::Subscribe(subscribe) = read(V5, &bytes) else {
-        panic!()
-    };
+    let Packet::Subscribe(subscribe) = read(V5, &bytes) else { panic!() };
     assert_eq!(subscribe.subscription_id, Some(5));
     let options = |qos, flag, retain_handling| SubscriptionOptions {
         qos,
@@ -155,14 +126,8 @@ fn subscription_options() {
     assert_eq!(
         subscribe.filters,
         [
-            (
-                "a",
-                options(QoS::ExactlyOnce, true, RetainHandling::DoNotSend)
-            ),
-            (
-                "b",
-                options(QoS::AtLeastOnce, false, RetainHandling::SendIfNew)
-            ),
+            ("a", options(QoS::ExactlyOnce, true, RetainHandling::DoNotSend)),
+            ("b", options(QoS::AtLeastOnce, false, RetainHandling::SendIfNew)),
         ]
     );
 }
@@ -180,37 +145,17 @@ fn a_publish_borrows_all_that_it_can() {
         (vec![user, kind, expiry, alias], vec![user, kind], true),
         (vec![alias, user, kind, expiry], vec![user, kind], true),
         (vec![user, alias, kind], vec![user, kind], false),
-        (
-            vec![user, alias, kind, expiry, user],
-            vec![user, kind, user],
-            false,
-        ),
-        (
-            vec![user, expiry, alias, user, kind, user],
-            vec![user, user, kind, user],
-            false,
-        ),
+        (vec![user, alias, kind, expiry, user], vec![user, kind, user], false),
+        (vec![user, expiry, alias, user, kind, user], vec![user, user, kind, user], false),
     ] {
         let region = properties.concat();
         let head = [b"\x00\x01t", &[region.len() as u8][..]].concat();
         let bytes = packet(0x31, &[&head[..], &region, b"payload"].concat());
-        let Packet::Publish(publish) = read(V5, &bytes) else {
-            panic!()
-        };
+        let Packet::Publish(publish) = read(V5, &bytes) else { panic!() };
         assert_eq!(publish.properties, passed_on.concat());
-        assert_eq!(
-            matches!(publish.properties, Cow::Borrowed(_)),
-            borrowed,
-            "{region:02X?}"
-        );
-        assert_eq!(
-            publish.topic_alias.is_some(),
-            properties.contains(&&alias[..])
-        );
-        assert_eq!(
-            publish.message_expiry,
-            properties.contains(&&expiry[..]).then_some(7)
-        );
+        assert_eq!(matches!(publish.properties, Cow::Borrowed(_)), borrowed, "{region:02X?}");
+        assert_eq!(publish.topic_alias.is_some(), properties.contains(&&alias[..]));
+        assert_eq!(publish.message_expiry, properties.contains(&&expiry[..]).then_some(7));
         assert_eq!(publish.payload, Payload::Borrowed(b"payload"));
         assert!(publish.retain && !publish.dup);
     }

@@ -13,22 +13,9 @@ use crate::mqtt::reply::{self, AckList, ConnAck, TopicAlias};
 use crate::mqtt::{Delivery, Message, Packet, PacketId, QoS, ReasonCode, Reply};
 use crate::time::Timestamp;
 
-const TOPICS: [&str; 6] = [
-    "a",
-    "/",
-    "sensors/1/temperature",
-    "é/ü",
-    "\u{1}\u{ffff}",
-    "$SYS/x y",
-];
+const TOPICS: [&str; 6] = ["a", "/", "sensors/1/temperature", "é/ü", "\u{1}\u{ffff}", "$SYS/x y"];
 const FILTERS: [&str; 6] = ["#", "+/a", "sensors/+/#", "$share/g/f", "é", "not#valid"];
-const TEXTS: [&str; 5] = [
-    "",
-    "x",
-    "over quota",
-    "€uro",
-    "a longer text than all of the others",
-];
+const TEXTS: [&str; 5] = ["", "x", "over quota", "€uro", "a longer text than all of the others"];
 static BYTES: [u8; 20_000] = {
     let mut bytes = [0; 20_000];
     let mut at = 0;
@@ -44,32 +31,18 @@ pub(super) fn client_packet(random: &mut Rng, version: Version) -> Packet<'stati
     match random.u8(0..if v5 { 11 } else { 10 }) {
         0 => Packet::Connect(Box::new(connect(random, version))),
         1 => Packet::Publish(publish(random, version)),
-        2 => Packet::PubAck(ack(
-            random,
-            v5,
-            &[0, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99],
-        )),
-        3 => Packet::PubRec(ack(
-            random,
-            v5,
-            &[0, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99],
-        )),
+        2 => Packet::PubAck(ack(random, v5, &[0, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])),
+        3 => Packet::PubRec(ack(random, v5, &[0, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])),
         4 => Packet::PubRel(ack(random, v5, &[0, 0x92])),
         5 => Packet::PubComp(ack(random, v5, &[0, 0x92])),
         6 => Packet::Subscribe(subscribe(random, v5)),
         7 => Packet::Unsubscribe(packet::Unsubscribe {
             packet_id: packet_id(random),
-            filters: (0..random.usize(1..4))
-                .map(|_| pick(random, &FILTERS))
-                .collect(),
+            filters: (0..random.usize(1..4)).map(|_| pick(random, &FILTERS)).collect(),
         }),
         8 => Packet::PingReq,
         9 => Packet::Disconnect(packet::Disconnect {
-            reason: ReasonCode(if v5 {
-                pick(random, &[0, 4, 0x80, 0x99])
-            } else {
-                0
-            }),
+            reason: ReasonCode(if v5 { pick(random, &[0, 4, 0x80, 0x99]) } else { 0 }),
             session_expiry: maybe(random, v5, |random| random.u32(..)),
             reason_string: maybe(random, v5, |random| pick(random, &TEXTS)),
         }),
@@ -89,9 +62,7 @@ fn connect(random: &mut Rng, version: Version) -> Connect<'static> {
         keep_alive: random.u16(..),
         client_id: pick(random, &TEXTS),
         user_name,
-        password: maybe(random, v5 || user_name.is_some(), |random| {
-            slice(random, 30)
-        }),
+        password: maybe(random, v5 || user_name.is_some(), |random| slice(random, 30)),
         will: maybe(random, true, |random| will(random, v5)),
         session_expiry: maybe(random, v5, |random| random.u32(..)),
         receive_maximum: maybe(random, v5, nonzero),
@@ -123,11 +94,7 @@ fn publish(random: &mut Rng, version: Version) -> packet::Publish<'static> {
         dup: qos != QoS::AtMostOnce && random.bool(),
         qos,
         retain: random.bool(),
-        topic: if topic_alias.is_some() && random.bool() {
-            ""
-        } else {
-            pick(random, &TOPICS)
-        },
+        topic: if topic_alias.is_some() && random.bool() { "" } else { pick(random, &TOPICS) },
         packet_id: (qos != QoS::AtMostOnce).then(|| packet_id(random)),
         topic_alias,
         message_expiry: maybe(random, v5, |random| random.u32(..)),
@@ -178,11 +145,7 @@ pub(super) fn server_reply(random: &mut Rng, version: Version) -> Reply {
         4 => Reply::PubRel(server_ack(random, v5, &[0, 0x92])),
         5 => Reply::PubComp(server_ack(random, v5, &[0, 0x92])),
         6 => {
-            let codes: &[u8] = if v5 {
-                &[0, 1, 2, 0x87, 0x8F]
-            } else {
-                &[0, 1, 2, 0x80]
-            };
+            let codes: &[u8] = if v5 { &[0, 1, 2, 0x87, 0x8F] } else { &[0, 1, 2, 0x80] };
             Reply::SubAck(ack_list(random, v5, codes))
         }
         7 => {
@@ -258,9 +221,7 @@ fn server_ack(random: &mut Rng, v5: bool, reasons: &[u8]) -> reply::Ack {
 fn ack_list(random: &mut Rng, v5: bool, reasons: &[u8]) -> AckList {
     AckList {
         packet_id: packet_id(random),
-        reasons: (0..random.usize(1..4))
-            .map(|_| ReasonCode(pick(random, reasons)))
-            .collect(),
+        reasons: (0..random.usize(1..4)).map(|_| ReasonCode(pick(random, reasons))).collect(),
         reason_string: text(random, v5),
     }
 }
@@ -296,10 +257,7 @@ fn slice(random: &mut Rng, longest: usize) -> &'static [u8] {
 }
 
 fn qos(random: &mut Rng) -> QoS {
-    pick(
-        random,
-        &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce],
-    )
+    pick(random, &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])
 }
 
 fn packet_id(random: &mut Rng) -> PacketId {

@@ -43,12 +43,7 @@ fn random_bytes() {
         if length > 2 && round % 4 != 0 {
             bytes[1] = (length - 2) as u8;
             let first = random.u8(1..16) << 4;
-            bytes[0] = first
-                | if [0x60, 0x80, 0xA0].contains(&first) {
-                    2
-                } else {
-                    0
-                };
+            bytes[0] = first | if [0x60, 0x80, 0xA0].contains(&first) { 2 } else { 0 };
         }
         read(&bytes[..length], if round % 2 == 0 { V5 } else { V311 });
     }
@@ -65,11 +60,7 @@ fn mutated_packets() {
             let reply = generate::server_reply(&mut random, version);
             bytes = super::encoded(&reply, version, usize::MAX);
         } else {
-            client::encode(
-                &generate::client_packet(&mut random, version),
-                version,
-                &mut bytes,
-            );
+            client::encode(&generate::client_packet(&mut random, version), version, &mut bytes);
         }
         bytes.truncate(400);
         for _ in 0..60 {
@@ -81,10 +72,7 @@ fn mutated_packets() {
             accepted += read(&mutated, version) + read(&mutated, other);
         }
     }
-    assert!(
-        accepted > 100_000,
-        "the mutations reach behind the checks: {accepted}"
-    );
+    assert!(accepted > 100_000, "the mutations reach behind the checks: {accepted}");
 }
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut Rng) {

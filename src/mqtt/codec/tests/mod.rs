@@ -21,10 +21,7 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn context(version: Version) -> EncodeContext {
-    EncodeContext {
-        version,
-        now: Timestamp(0),
-    }
+    EncodeContext { version, now: Timestamp(0) }
 }
 
 fn encoded(reply: &Reply, version: Version, limit: usize) -> Vec<u8> {

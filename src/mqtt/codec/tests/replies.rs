@@ -22,11 +22,7 @@ fn id() -> PacketId {
 }
 
 fn ack(reason: ReasonCode, text: Option<&str>) -> Ack {
-    Ack {
-        packet_id: id(),
-        reason,
-        reason_string: text.map(Into::into),
-    }
+    Ack { packet_id: id(), reason, reason_string: text.map(Into::into) }
 }
 
 fn list(reasons: &[u8], text: Option<&str>) -> AckList {
@@ -74,24 +70,9 @@ fn delivery(properties: &'static [u8], expiry: Option<u32>) -> Delivery {
 #[test]
 fn acknowledgements() {
     let success = ack(ReasonCode::SUCCESS, None);
-    written(
-        &Reply::PubAck(success.clone()),
-        V5,
-        100,
-        b"\x40\x02\x01\x02",
-    );
-    written(
-        &Reply::PubRec(success.clone()),
-        V311,
-        100,
-        b"\x50\x02\x01\x02",
-    );
-    written(
-        &Reply::PubRel(success.clone()),
-        V5,
-        100,
-        b"\x62\x02\x01\x02",
-    );
+    written(&Reply::PubAck(success.clone()), V5, 100, b"\x40\x02\x01\x02");
+    written(&Reply::PubRec(success.clone()), V311, 100, b"\x50\x02\x01\x02");
+    written(&Reply::PubRel(success.clone()), V5, 100, b"\x62\x02\x01\x02");
     written(&Reply::PubComp(success), V311, 100, b"\x70\x02\x01\x02");
     let quota = Reply::PubRec(ack(ReasonCode::QUOTA_EXCEEDED, None));
     written(&quota, V5, 100, b"\x50\x03\x01\x02\x97");
@@ -111,25 +92,10 @@ fn acknowledgements() {
 fn suback_and_unsuback() {
     let codes = [0, 1, 2, 0x80, 0x87, 0x8F];
     let suback = Reply::SubAck(list(&codes, None));
-    written(
-        &suback,
-        V5,
-        100,
-        b"\x90\x09\x01\x02\x00\x00\x01\x02\x80\x87\x8F",
-    );
-    written(
-        &suback,
-        V311,
-        100,
-        b"\x90\x08\x01\x02\x00\x01\x02\x80\x80\x80",
-    );
+    written(&suback, V5, 100, b"\x90\x09\x01\x02\x00\x00\x01\x02\x80\x87\x8F");
+    written(&suback, V311, 100, b"\x90\x08\x01\x02\x00\x01\x02\x80\x80\x80");
     let explained = Reply::SubAck(list(&[0x87], Some("acl")));
-    written(
-        &explained,
-        V5,
-        12,
-        b"\x90\x0A\x01\x02\x06\x1F\x00\x03acl\x87",
-    );
+    written(&explained, V5, 12, b"\x90\x0A\x01\x02\x06\x1F\x00\x03acl\x87");
     written(&explained, V5, 11, b"\x90\x04\x01\x02\x00\x87");
     let unsuback = Reply::UnsubAck(list(&[0, 0x11], None));
     written(&unsuback, V5, 100, b"\xB0\x05\x01\x02\x00\x00\x11");
@@ -138,16 +104,10 @@ fn suback_and_unsuback() {
 
 #[test]
 fn disconnect() {
-    let plain = Disconnect {
-        reason: ReasonCode::SESSION_TAKEN_OVER,
-        reason_string: None,
-    };
+    let plain = Disconnect { reason: ReasonCode::SESSION_TAKEN_OVER, reason_string: None };
     written(&Reply::Disconnect(plain), V5, 100, b"\xE0\x02\x8E\x00");
     let text = Some("bye".into());
-    let bye = Disconnect {
-        reason: ReasonCode::SERVER_SHUTTING_DOWN,
-        reason_string: text,
-    };
+    let bye = Disconnect { reason: ReasonCode::SERVER_SHUTTING_DOWN, reason_string: text };
     let bye = Reply::Disconnect(bye);
     written(&bye, V5, 10, b"\xE0\x08\x8B\x06\x1F\x00\x03bye");
     written(&bye, V5, 9, b"\xE0\x02\x8B\x00");
@@ -157,12 +117,7 @@ fn disconnect() {
 #[test]
 fn connack_in_version_5() {
     let mut full = connack(ReasonCode::SUCCESS);
-    written(
-        &Reply::ConnAck(Box::new(full.clone())),
-        V5,
-        100,
-        b"\x20\x03\x01\x00\x00",
-    );
+    written(&Reply::ConnAck(Box::new(full.clone())), V5, 100, b"\x20\x03\x01\x00\x00");
     full.session_expiry = Some(10);
     full.receive_maximum = Some(100);
     full.maximum_packet_size = Some(0x20_0000);
@@ -200,12 +155,7 @@ fn connack_in_3_1_1() {
     }
     let mut accepted = connack(ReasonCode::SUCCESS);
     accepted.receive_maximum = Some(10);
-    written(
-        &Reply::ConnAck(Box::new(accepted)),
-        V311,
-        100,
-        b"\x20\x02\x01\x00",
-    );
+    written(&Reply::ConnAck(Box::new(accepted)), V311, 100, b"\x20\x02\x01\x00");
 }
 
 #[test]
@@ -221,37 +171,19 @@ fn publish_in_both_versions() {
     delivery.topic_alias = Some(TopicAlias::Use(7));
     let reply = Reply::Publish(delivery);
     written(&reply, V311, 1, b"\x3A\x06\x00\x01t\x01\x02p");
-    written(
-        &reply,
-        V5,
-        1,
-        &[&b"\x3A\x10\x00\x00\x01\x02"[..], properties, b"p"].concat(),
-    );
+    written(&reply, V5, 1, &[&b"\x3A\x10\x00\x00\x01\x02"[..], properties, b"p"].concat());
 }
 
 #[test]
 fn the_message_expiry_interval_is_what_remains() {
     let delivery = delivery(b"", Some(60));
-    for (now, left) in [
-        (5_000, 60),
-        (5_001, 60),
-        (6_000, 59),
-        (64_001, 1),
-        (65_000, 1),
-    ] {
+    for (now, left) in [(5_000, 60), (5_001, 60), (6_000, 59), (64_001, 1), (65_000, 1)] {
         let mut out = Vec::new();
-        let now = EncodeContext {
-            version: V5,
-            now: Timestamp(now),
-        };
+        let now = EncodeContext { version: V5, now: Timestamp(now) };
         encode(&Reply::Publish(delivery.clone()), now, 100, &mut out);
         assert_eq!(
             out,
-            [
-                &b"\x3A\x0C\x00\x01t\x01\x02\x05\x02\x00\x00\x00"[..],
-                &[left, b'p']
-            ]
-            .concat()
+            [&b"\x3A\x0C\x00\x01t\x01\x02\x05\x02\x00\x00\x00"[..], &[left, b'p']].concat()
         );
         assert_eq!(publish_size(&delivery, V5), out.len());
     }
@@ -261,12 +193,7 @@ fn the_message_expiry_interval_is_what_remains() {
 fn replies_are_appended() {
     let mut out = b"before".to_vec();
     encode(&Reply::PingResp, context(V5), 100, &mut out);
-    encode(
-        &Reply::Publish(delivery(b"", None)),
-        context(V311),
-        100,
-        &mut out,
-    );
+    encode(&Reply::Publish(delivery(b"", None)), context(V311), 100, &mut out);
     assert_eq!(out, b"before\xD0\x00\x3A\x06\x00\x01t\x01\x02p");
 }
 

@@ -19,16 +19,9 @@ fn what_a_client_writes_is_read() {
         let mut bytes = Vec::new();
         client::encode(&packet, version, &mut bytes);
         let size = bytes.len();
-        assert_eq!(
-            decode(&bytes, version, size),
-            Ok(Some((packet.clone(), size)))
-        );
+        assert_eq!(decode(&bytes, version, size), Ok(Some((packet.clone(), size))));
         bytes.extend_from_slice(b"\xFF\xFF");
-        assert_eq!(
-            decode(&bytes, version, size),
-            Ok(Some((packet.clone(), size))),
-            "more behind"
-        );
+        assert_eq!(decode(&bytes, version, size), Ok(Some((packet.clone(), size))), "more behind");
         if let Packet::Connect(connect) = packet {
             assert_eq!(connect_version(&bytes), Some(connect.version));
         }
@@ -42,10 +35,7 @@ fn what_the_server_writes_is_read() {
         let version = if round % 2 == 0 { V5 } else { V311 };
         let reply = generate::server_reply(&mut random, version);
         let bytes = encoded(&reply, version, usize::MAX);
-        assert_eq!(
-            client::decode(&bytes, version),
-            Ok(Some((reply.clone(), bytes.len())))
-        );
+        assert_eq!(client::decode(&bytes, version), Ok(Some((reply.clone(), bytes.len()))));
         if let Reply::Publish(delivery) = reply {
             assert_eq!(publish_size(&delivery, version), bytes.len());
             let mut head = Vec::new();
@@ -61,16 +51,8 @@ fn the_beginning_of_a_packet_is_no_packet() {
     for round in 0..1_000 {
         let version = if round % 2 == 0 { V5 } else { V311 };
         let mut bytes = Vec::new();
-        client::encode(
-            &generate::client_packet(&mut random, version),
-            version,
-            &mut bytes,
-        );
-        let reply = encoded(
-            &generate::server_reply(&mut random, version),
-            version,
-            usize::MAX,
-        );
+        client::encode(&generate::client_packet(&mut random, version), version, &mut bytes);
+        let reply = encoded(&generate::server_reply(&mut random, version), version, usize::MAX);
         for length in (0..bytes.len()).take(300) {
             assert_eq!(decode(&bytes[..length], version, LARGEST_PACKET), Ok(None));
         }
@@ -88,11 +70,7 @@ fn a_packet_cut_inside_is_never_read_past_its_end() {
     for round in 0..2_000 {
         let version = if round % 2 == 0 { V5 } else { V311 };
         let mut bytes = Vec::new();
-        client::encode(
-            &generate::client_packet(&mut random, version),
-            version,
-            &mut bytes,
-        );
+        client::encode(&generate::client_packet(&mut random, version), version, &mut bytes);
         let body = bytes.len() - 2;
         if body >= 128 {
             continue;

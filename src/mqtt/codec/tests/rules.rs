@@ -53,16 +53,7 @@ fn with_will_properties(properties: &[u8]) -> Vec<u8> {
 #[test]
 fn fixed_header_flags_are_exact() {
     for flags in 0..16_u8 {
-        for (kind, right) in [
-            (1, 0),
-            (4, 0),
-            (5, 0),
-            (6, 2),
-            (7, 0),
-            (8, 2),
-            (10, 2),
-            (12, 0),
-        ] {
+        for (kind, right) in [(1, 0), (4, 0), (5, 0), (6, 2), (7, 0), (8, 2), (10, 2), (12, 0)] {
             if flags != right {
                 refused_by_both(&[kind << 4 | flags], FixedHeaderFlags);
             }
@@ -78,15 +69,9 @@ fn fixed_header_flags_are_exact() {
 #[test]
 fn remaining_length_is_minimal_and_at_most_four_bytes() {
     refused_by_both(&[0xC0, 0x80, 0x00], VariableByteIntegerNotMinimal);
-    refused_by_both(
-        &[0x30, 0x85, 0x80, 0x80, 0x00],
-        VariableByteIntegerNotMinimal,
-    );
+    refused_by_both(&[0x30, 0x85, 0x80, 0x80, 0x00], VariableByteIntegerNotMinimal);
     refused_by_both(&[0x30, 0x80, 0x80, 0x80, 0x80], VariableByteIntegerTooLong);
-    refused_by_both(
-        &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01],
-        VariableByteIntegerTooLong,
-    );
+    refused_by_both(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], VariableByteIntegerTooLong);
     assert_eq!(decode(&[0x30, 0x80, 0x80, 0x80], V5, LIMIT), Ok(None));
 }
 
@@ -94,11 +79,7 @@ fn remaining_length_is_minimal_and_at_most_four_bytes() {
 fn a_packet_over_the_limit_is_refused_at_its_fixed_header() {
     refused_by_both(&[0x30, 0xE6, 0x07], PacketTooLarge(1001));
     refused_by_both(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], PacketTooLarge(268_435_460));
-    assert_eq!(
-        decode(&[0x30, 0xE5, 0x07], V5, LIMIT),
-        Ok(None),
-        "exactly the limit"
-    );
+    assert_eq!(decode(&[0x30, 0xE5, 0x07], V5, LIMIT), Ok(None), "exactly the limit");
     assert_eq!(decode(&[0x10, 0x05], V5, 6), Err(PacketTooLarge(7)));
 }
 
@@ -122,23 +103,11 @@ fn strings_are_well_formed() {
         refused(V5, &packet(0x30, &[topic, b"\x00"].concat()), InvalidUtf8);
         let user_property = [b"\x26\x00\x01k", topic].concat();
         refused(V5, &with_properties(0x30, &user_property), InvalidUtf8);
-        refused(
-            V311,
-            &packet(0xA2, &[b"\x00\x01", topic].concat()),
-            InvalidUtf8,
-        );
+        refused(V311, &packet(0xA2, &[b"\x00\x01", topic].concat()), InvalidUtf8);
     }
     refused(V311, &packet(0x30, b"\x00\x03a\x00b"), NullCharacter);
-    refused(
-        V5,
-        &with_properties(0x30, b"\x03\x00\x01\x00"),
-        NullCharacter,
-    );
-    refused(
-        V5,
-        &with_properties(0xA2, b"\x26\x00\x01\x00\x00\x00"),
-        NullCharacter,
-    );
+    refused(V5, &with_properties(0x30, b"\x03\x00\x01\x00"), NullCharacter);
+    refused(V5, &with_properties(0xA2, b"\x26\x00\x01\x00\x00\x00"), NullCharacter);
     refused(V311, &packet(0xA2, b"\x00\x01\x00\x01\x00"), NullCharacter);
     accepted(V311, &packet(0x30, b"\x00\x01\x01"));
     accepted(V311, &packet(0x30, b"\x00\x03\xEF\xBF\xBF"));
@@ -152,18 +121,10 @@ fn fields_stay_inside_of_the_packet() {
     refused(V5, &packet(0x30, b"\x00\x01a"), Truncated);
     refused(V5, &packet(0x30, b"\x00\x01a\x05\x01\x00"), Truncated);
     refused(V5, &packet(0x30, b"\x00\x01a\xFF\xFF\xFF\x7F"), Truncated);
-    refused(
-        V5,
-        &packet(0x30, b"\x00\x01a\x80\x00"),
-        VariableByteIntegerNotMinimal,
-    );
+    refused(V5, &packet(0x30, b"\x00\x01a\x80\x00"), VariableByteIntegerNotMinimal);
     refused(V5, &with_properties(0x30, b"\x02\x00\x00\x00"), Truncated);
     refused(V5, &with_properties(0x30, b"\x26\x00\x01a"), Truncated);
-    refused(
-        V5,
-        &with_properties(0x30, b"\x81\x00\x01"),
-        VariableByteIntegerNotMinimal,
-    );
+    refused(V5, &with_properties(0x30, b"\x81\x00\x01"), VariableByteIntegerNotMinimal);
     refused_by_both(&packet(0x40, b"\x00"), Truncated);
     refused_by_both(&packet(0x40, b""), Truncated);
     refused_by_both(&packet(0x82, b""), Truncated);
@@ -180,19 +141,9 @@ fn nothing_follows_the_last_field() {
     refused(V5, &packet(0x40, b"\x00\x01\x00\x00\x00"), TrailingBytes);
     refused(V311, &packet(0xE0, b"\x00"), TrailingBytes);
     refused(V5, &packet(0xE0, b"\x00\x00\x00"), TrailingBytes);
-    refused(
-        V5,
-        &packet(0xF0, b"\x18\x04\x15\x00\x01m\x00"),
-        TrailingBytes,
-    );
-    refused_by_both(
-        &packet(0x10, b"\x00\x04MQTT\x04\x02\x00\x3C\x00\x01cx"),
-        TrailingBytes,
-    );
-    refused_by_both(
-        &packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x3C\x00\x00\x01cx"),
-        TrailingBytes,
-    );
+    refused(V5, &packet(0xF0, b"\x18\x04\x15\x00\x01m\x00"), TrailingBytes);
+    refused_by_both(&packet(0x10, b"\x00\x04MQTT\x04\x02\x00\x3C\x00\x01cx"), TrailingBytes);
+    refused_by_both(&packet(0x10, b"\x00\x04MQTT\x05\x02\x00\x3C\x00\x00\x01cx"), TrailingBytes);
 }
 
 #[test]
@@ -217,23 +168,11 @@ fn publish() {
     accepted(V5, &packet(0x30, b"\x00\x00\x03\x23\x00\x01"));
     refused(V5, &with_properties(0x30, b"\x23\x00\x00"), TopicAliasZero);
     assert_eq!(TopicAliasZero.reason(), ReasonCode::TOPIC_ALIAS_INVALID);
-    refused(
-        V5,
-        &with_properties(0x30, b"\x0B\x01"),
-        SubscriptionIdInPublish,
-    );
+    refused(V5, &with_properties(0x30, b"\x0B\x01"), SubscriptionIdInPublish);
     refused(V5, &with_properties(0x30, b"\x0B\x00"), PropertyValue);
     refused(V5, &with_properties(0x30, b"\x01\x02"), PropertyValue);
-    refused(
-        V5,
-        &with_properties(0x30, b"\x08\x00\x03a/#"),
-        WildcardInResponseTopic,
-    );
-    refused(
-        V5,
-        &with_properties(0x30, b"\x08\x00\x01+"),
-        WildcardInResponseTopic,
-    );
+    refused(V5, &with_properties(0x30, b"\x08\x00\x03a/#"), WildcardInResponseTopic);
+    refused(V5, &with_properties(0x30, b"\x08\x00\x01+"), WildcardInResponseTopic);
     refused(V5, &with_properties(0x30, b"\x08\x00\x00"), EmptyTopicName);
 }
 
@@ -253,10 +192,7 @@ fn connect_versions() {
 
     assert_eq!(connect_version(&body(b"MQTT", 5)), Some(V5));
     assert_eq!(connect_version(&body(b"MQTT", 4)), Some(V311));
-    assert_eq!(
-        connect_version(b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05\xFF"),
-        Some(V5)
-    );
+    assert_eq!(connect_version(b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05\xFF"), Some(V5));
     assert_eq!(connect_version(b"\x10\x0D\x00\x04MQTT"), None);
     assert_eq!(connect_version(&body(b"MQTT", 3)), None);
     assert_eq!(connect_version(b"\x30\x0D\x00\x04MQTT\x05"), None);
@@ -267,10 +203,7 @@ fn connect_versions() {
 #[test]
 fn connect_flags() {
     let with = |level: u8, flags: u8, rest: &[u8]| {
-        packet(
-            0x10,
-            &[&b"\x00\x04MQTT"[..], &[level, flags, 0, 60], rest].concat(),
-        )
+        packet(0x10, &[&b"\x00\x04MQTT"[..], &[level, flags, 0, 60], rest].concat())
     };
     for level in [4, 5] {
         refused_by_both(&with(level, 0x01, b""), ConnectReservedFlag);
@@ -279,27 +212,15 @@ fn connect_flags() {
             refused_by_both(&with(level, flags, b""), WillFlagsWithoutWill);
         }
     }
-    refused_by_both(
-        &with(4, 0x40, b"\x00\x01c\x00\x01p"),
-        PasswordWithoutUserName,
-    );
+    refused_by_both(&with(4, 0x40, b"\x00\x01c\x00\x01p"), PasswordWithoutUserName);
     accepted(V5, &with(5, 0x40, b"\x00\x00\x01c\x00\x01p"));
     refused_by_both(&with(4, 0xC0, b"\x00\x01c\x00\x01u"), Truncated);
     refused_by_both(&with(4, 0x80, b"\x00\x01c\x00\x01\xFF"), InvalidUtf8);
     accepted(V311, &with(4, 0xC0, b"\x00\x01c\x00\x01u\x00\x02\xFF\x00"));
-    refused_by_both(
-        &with(4, 0x04, b"\x00\x01c\x00\x01+\x00\x00"),
-        WildcardInTopicName,
-    );
+    refused_by_both(&with(4, 0x04, b"\x00\x01c\x00\x01+\x00\x00"), WildcardInTopicName);
     refused_by_both(&with(4, 0x04, b"\x00\x01c\x00\x00\x00\x00"), EmptyTopicName);
-    refused_by_both(
-        &with(5, 0x04, b"\x00\x00\x01c\x00\x00\x01#\x00\x00"),
-        WildcardInTopicName,
-    );
-    refused_by_both(
-        &with(5, 0x04, b"\x00\x00\x01c\x00\x00\x00\x00\x00"),
-        EmptyTopicName,
-    );
+    refused_by_both(&with(5, 0x04, b"\x00\x00\x01c\x00\x00\x01#\x00\x00"), WildcardInTopicName);
+    refused_by_both(&with(5, 0x04, b"\x00\x00\x01c\x00\x00\x00\x00\x00"), EmptyTopicName);
 }
 
 #[test]
@@ -312,11 +233,7 @@ fn connect_properties() {
     refuse(b"\x16\x00\x01d", NoAuthenticationMethod);
     accepted(V5, &with_properties(0x10, b"\x16\x00\x01d\x15\x00\x01m"));
     refused(V5, &with_will_properties(b"\x01\x02"), PropertyValue);
-    refused(
-        V5,
-        &with_will_properties(b"\x08\x00\x01#"),
-        WildcardInResponseTopic,
-    );
+    refused(V5, &with_will_properties(b"\x08\x00\x01#"), WildcardInResponseTopic);
 }
 
 #[test]
@@ -338,11 +255,7 @@ fn subscribe_and_unsubscribe() {
     refused(V311, &with(V311, 3), SubscriptionQos);
     refused(V5, &with(V5, 3), SubscriptionQos);
     refused(V5, &with(V5, 0x30), RetainHandlingValue);
-    refused(
-        V5,
-        &packet(0x82, b"\x00\x01\x00\x00\x0A$share/g/f\x04"),
-        NoLocalOnShared,
-    );
+    refused(V5, &packet(0x82, b"\x00\x01\x00\x00\x0A$share/g/f\x04"), NoLocalOnShared);
     accepted(V5, &packet(0x82, b"\x00\x01\x00\x00\x0A$share/g/f\x02"));
     accepted(V5, &with(V5, 0x2E));
 }
@@ -354,12 +267,7 @@ fn reason_codes_are_those_of_the_packet_and_the_side() {
         (0x50, &[0x00, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]),
         (0x62, &[0x00, 0x92]),
         (0x70, &[0x00, 0x92]),
-        (
-            0xE0,
-            &[
-                0, 4, 128, 129, 130, 131, 144, 147, 148, 149, 150, 151, 152, 153,
-            ],
-        ),
+        (0xE0, &[0, 4, 128, 129, 130, 131, 144, 147, 148, 149, 150, 151, 152, 153]),
         (0xF0, &[0x00, 0x18, 0x19]),
     ];
     for (kind, codes) in allowed {
@@ -413,10 +321,7 @@ const SAMPLES: [(u8, &[u8]); 27] = [
 /// Table 2-4 of the specification, the columns that a client sends; 0 stands for the Will.
 const ALLOWED: [(u8, &[u8]); 11] = [
     (0x00, &[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26]),
-    (
-        0x10,
-        &[0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27],
-    ),
+    (0x10, &[0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27]),
     (0x30, &[0x01, 0x02, 0x03, 0x08, 0x09, 0x0B, 0x23, 0x26]),
     (0x40, &[0x1F, 0x26]),
     (0x50, &[0x1F, 0x26]),
@@ -440,11 +345,7 @@ fn each_packet_carries_its_own_properties_once() {
             let (once, twice) = (build(&once), build(&once.repeat(2)));
             let result = decode(&once, V5, LIMIT);
             if !allowed.contains(&identifier) {
-                assert_eq!(
-                    result,
-                    Err(PropertyNotAllowed),
-                    "{kind:02X} {identifier:02X}"
-                );
+                assert_eq!(result, Err(PropertyNotAllowed), "{kind:02X} {identifier:02X}");
                 continue;
             }
             match result {
@@ -478,8 +379,5 @@ fn errors_say_whose_fault_it_is() {
     ] {
         assert_eq!(error.reason().0, reason, "{error}");
     }
-    assert_eq!(
-        UnsupportedVersion(3).to_string(),
-        "protocol version 3 is not supported"
-    );
+    assert_eq!(UnsupportedVersion(3).to_string(), "protocol version 3 is not supported");
 }

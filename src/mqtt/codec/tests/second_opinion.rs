@@ -48,11 +48,7 @@ fn what_it_writes_in_version_5_we_read() {
             Packet::Unsubscribe(unsubscribe) => {
                 let mut theirs = v5::Unsubscribe::new("");
                 theirs.pkid = unsubscribe.packet_id.get();
-                theirs.filters = unsubscribe
-                    .filters
-                    .iter()
-                    .map(|&filter| filter.into())
-                    .collect();
+                theirs.filters = unsubscribe.filters.iter().map(|&filter| filter.into()).collect();
                 theirs.write(&mut out).unwrap();
             }
             _ => continue,
@@ -194,11 +190,7 @@ fn what_it_writes_in_3_1_1_we_read() {
             Packet::Unsubscribe(unsubscribe) => {
                 let mut theirs = v4::Unsubscribe::new("");
                 theirs.pkid = unsubscribe.packet_id.get();
-                theirs.topics = unsubscribe
-                    .filters
-                    .iter()
-                    .map(|&filter| filter.into())
-                    .collect();
+                theirs.topics = unsubscribe.filters.iter().map(|&filter| filter.into()).collect();
                 theirs.write(&mut out)
             }
             Packet::PingReq => v4::PingReq.write(&mut out),
@@ -241,9 +233,7 @@ fn what_we_write_in_version_5_it_reads() {
                     (ours.packet_id.get(), ours.reason.0),
                     (theirs.pkid, theirs.reason as u8)
                 );
-                let text = theirs
-                    .properties
-                    .and_then(|properties| properties.reason_string);
+                let text = theirs.properties.and_then(|properties| properties.reason_string);
                 assert_eq!(ours.reason_string.as_deref(), text.as_deref());
             }
             (Reply::PubRec(ours), v5::Packet::PubRec(theirs)) => {
@@ -268,9 +258,7 @@ fn what_we_write_in_version_5_it_reads() {
                 assert_eq!(ours.packet_id.get(), theirs.pkid);
                 let codes: Vec<_> = theirs.return_codes.iter().map(|&code| code as u8).collect();
                 assert!(ours.reasons.iter().map(|reason| reason.0).eq(codes));
-                let text = theirs
-                    .properties
-                    .and_then(|properties| properties.reason_string);
+                let text = theirs.properties.and_then(|properties| properties.reason_string);
                 assert_eq!(ours.reason_string.as_deref(), text.as_deref());
             }
             (Reply::UnsubAck(ours), v5::Packet::UnsubAck(theirs)) => {
@@ -280,9 +268,7 @@ fn what_we_write_in_version_5_it_reads() {
             }
             (Reply::Disconnect(ours), v5::Packet::Disconnect(theirs)) => {
                 assert_eq!(ours.reason.0, theirs.reason_code as u8);
-                let text = theirs
-                    .properties
-                    .and_then(|properties| properties.reason_string);
+                let text = theirs.properties.and_then(|properties| properties.reason_string);
                 assert_eq!(ours.reason_string.as_deref(), text.as_deref());
             }
             (Reply::PingResp, v5::Packet::PingResp) => {}
@@ -297,9 +283,7 @@ fn compare_publish_v5(delivery: &Delivery) {
     message.properties = Bytes::from_static(PUBLISH_PROPERTIES);
     delivery.message = message.into();
     delivery.subscription_ids = delivery.subscription_ids.map(|ids| ids[..1].into());
-    let alias = delivery
-        .topic_alias
-        .map(|(TopicAlias::Define(id) | TopicAlias::Use(id))| id);
+    let alias = delivery.topic_alias.map(|(TopicAlias::Define(id) | TopicAlias::Use(id))| id);
     let ids = delivery.subscription_ids.clone();
     let expected = v5::Publish {
         dup: delivery.dup,
@@ -330,10 +314,7 @@ fn compare_connack(ours: &ConnAck, theirs: &v5::ConnAck) {
     expected.topic_alias_max = Some(ours.topic_alias_maximum).filter(|&maximum| maximum > 0);
     expected.reason_string = ours.reason_string.as_deref().map(Into::into);
     expected.server_keep_alive = ours.server_keep_alive;
-    let theirs = theirs
-        .properties
-        .clone()
-        .unwrap_or_else(v5::ConnAckProperties::new);
+    let theirs = theirs.properties.clone().unwrap_or_else(v5::ConnAckProperties::new);
     assert_eq!(theirs, expected);
 }
 
@@ -344,10 +325,7 @@ fn what_we_write_in_3_1_1_it_reads() {
         let reply = generate::server_reply(&mut random, V311);
         let bytes = encoded(&reply, V311, usize::MAX);
         let mut again = BytesMut::new();
-        match (
-            &reply,
-            v4::read(&mut BytesMut::from(&bytes[..]), LIMIT).unwrap(),
-        ) {
+        match (&reply, v4::read(&mut BytesMut::from(&bytes[..]), LIMIT).unwrap()) {
             (Reply::ConnAck(ours), v4::Packet::ConnAck(theirs)) => {
                 assert_eq!(ours.session_present, theirs.session_present);
                 theirs.write(&mut again)
