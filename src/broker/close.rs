@@ -3,6 +3,8 @@
 //! Invariant: a connection that the core let go of is in no table of it, so that nothing that
 //! comes for it later has an effect.
 
+use std::collections::VecDeque;
+
 use super::Broker;
 use super::connect::empty_connack;
 use super::dead_letter::Death;
@@ -11,11 +13,12 @@ use super::will::Testator;
 use crate::mqtt::packet::Disconnect;
 use crate::mqtt::reply::{self, Reply};
 use crate::mqtt::{QoS, ReasonCode, Version};
+use crate::session::outbound::InFlight;
+use crate::session::queue::Entry;
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
 use crate::turn::{
-    CloseCause, ConnectionId, DeadReason, DisconnectedBy, EndCause, Event, Output, Record,
-    SessionId, Turn,
+    CloseCause, ConnectionId, DisconnectedBy, EndCause, Event, Output, Record, SessionId, Turn,
 };
 
 /// How a connection ended, for the log, and whether its will stands.
@@ -178,28 +181,11 @@ impl Broker {
                 self.subscriptions.remove(filter, id);
             }
         }
-        let in_flight = session.outbound.take_all();
-        let mut copies = Vec::with_capacity(in_flight.len());
-        for sent in in_flight {
-            if sent.owner == id {
-                copies.extend((!sent.pubrec_arrived).then_some(sent.entry));
-            } else if sent.pubrec_arrived {
-                let death = Death::of_sent(sent, DeadReason::SessionExpired);
-                self.deaths.push_back(death.of_delivered());
-            } else if sent.entry.qos == QoS::AtLeastOnce {
-                self.return_to_group(sent, now, turn);
-            } else {
-                // What may have reached one member must not reach another `[MQTT-4.8.2-5]`.
-                let reason = match cause {
-                    EndCause::Expired => DeadReason::SessionExpired,
-                    EndCause::Cleared => DeadReason::SessionCleared,
-                };
-                self.deaths.push_back(Death::of_sent(sent, reason));
-            }
-        }
         for filter in session.subscriptions.keys().filter(|f| f.starts_with("$share/")) {
             self.leave_group(filter, id, cause, now, turn);
         }
+        let in_flight = session.outbound.take_all();
+        let mut copies = self.settle_in_flight(id, in_flight, cause, now, turn);
         copies.extend(session.queue.take_all(&mut self.totals));
         let filters = session.filters().cloned().collect();
         let name = session.client_id.clone();
@@ -207,6 +193,31 @@ impl Broker {
         if let Some(will) = session.will.take() {
             self.publish_will(&Testator::of(&session), *will, now, turn);
         }
+    }
+
+    /// What was in flight to a session that ends: its own copies, to die with it. A share group's
+    /// go to another member, unless they may have reached this one at QoS 2 `[MQTT-4.8.2-5]`.
+    fn settle_in_flight(
+        &mut self,
+        id: SessionId,
+        in_flight: VecDeque<InFlight>,
+        cause: EndCause,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Vec<Entry> {
+        let mut copies = Vec::with_capacity(in_flight.len());
+        for sent in in_flight {
+            if sent.owner == id {
+                copies.extend((!sent.pubrec_arrived).then_some(sent.entry));
+            } else if sent.pubrec_arrived {
+                self.deaths.push_back(Death::of_sent(sent, cause.into()).of_delivered());
+            } else if sent.entry.qos == QoS::AtLeastOnce && self.groups.contains_key(&sent.owner) {
+                self.return_to_group(sent, now, turn);
+            } else {
+                self.deaths.push_back(Death::of_sent(sent, cause.into()));
+            }
+        }
+        copies
     }
 
     pub(super) fn shut_down(&mut self, now: Timestamp, turn: &mut Turn) {

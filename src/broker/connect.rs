@@ -173,8 +173,17 @@ impl Broker {
             let why = "another connection took its Client Identifier".into();
             self.dismiss(session_id, ReasonCode::SESSION_TAKEN_OVER, why, now, turn);
         }
-        if clean_start && self.sessions.contains_key(&session_id) {
+        let Some(session) = self.sessions.get_mut(&session_id) else {
+            return;
+        };
+        if clean_start {
             self.end_session(session_id, EndCause::Cleared, now, turn);
+        } else if session.expires().is_some_and(|at| at <= now) {
+            // It ended while nobody looked, or with its connection in an earlier run; its client
+            // came back all the same before the will was due.
+            session.will =
+                session.will.take().filter(|_| session.will_due.is_none_or(|at| at <= now));
+            self.end_session(session_id, EndCause::Expired, now, turn);
         }
     }
 

@@ -5,7 +5,7 @@
 //! A copy whose body is on disk only is `doomed` first: it stays in the store's queue until its
 //! body came, then one record moves it. So each copy is in exactly one place after every commit.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::timer::{AGE_INTERVAL, SUMMARY_INTERVAL, Timer};
@@ -15,7 +15,8 @@ use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Entry;
 use crate::time::Timestamp;
 use crate::turn::{
-    DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, Event, Load, OwnerId, Record, Stored, Turn,
+    DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, Event, Load, OwnerId, Record, SessionId,
+    Stored, Turn,
 };
 
 /// Letters that are written in one go.
@@ -79,6 +80,17 @@ struct Doomed {
     copies: VecDeque<Death>,
 }
 
+/// A share group that ended while copies of it were in flight: it is not forgotten before they
+/// are acknowledged or dead.
+#[derive(Debug)]
+struct Lingering {
+    owner: OwnerId,
+    name: Arc<str>,
+    sessions: BTreeSet<SessionId>,
+    /// Whether nothing else of it is left.
+    is_buried: bool,
+}
+
 /// The kept letters, without their bodies, and those on their way.
 #[derive(Debug, Default)]
 pub(super) struct Cemetery {
@@ -87,6 +99,7 @@ pub(super) struct Cemetery {
     kept_bytes: u64,
     doomed: VecDeque<Doomed>,
     load: Option<Load>,
+    lingering: Vec<Lingering>,
     undelivered: BTreeMap<(Arc<str>, &'static str), (u64, bool)>,
     watches_age: bool,
 }
@@ -108,6 +121,32 @@ impl Broker {
                 self.die(death, &name, filter, now, turn);
             }
         }
+        if !self.cemetery.lingering.is_empty() {
+            self.forget_lingering(turn);
+        }
+    }
+
+    /// A share group ended, and copies of it may be in flight to `sessions`.
+    pub(super) fn linger(&mut self, owner: OwnerId, name: Arc<str>, sessions: BTreeSet<SessionId>) {
+        let is_buried = false;
+        self.cemetery.lingering.push(Lingering { owner, name, sessions, is_buried });
+    }
+
+    fn forget_lingering(&mut self, turn: &mut Turn) {
+        let (sessions, doomed) = (&self.sessions, &self.cemetery.doomed);
+        self.cemetery.lingering.retain_mut(|group| {
+            group.sessions.retain(|id| {
+                let session = sessions.get(id);
+                session.is_some_and(|s| s.outbound.iter().any(|sent| sent.owner == group.owner))
+            });
+            let is_done = group.is_buried
+                && group.sessions.is_empty()
+                && !doomed.iter().any(|doomed| doomed.owner == group.owner);
+            if is_done {
+                turn.record(Record::OwnerForgotten { owner: group.owner });
+            }
+            !is_done
+        });
     }
 
     /// A copy without its body: it waits for it.
@@ -148,10 +187,7 @@ impl Broker {
         copies: impl IntoIterator<Item = Entry>,
         now: Timestamp,
     ) {
-        let reason = match cause {
-            EndCause::Expired => DeadReason::SessionExpired,
-            EndCause::Cleared => DeadReason::SessionCleared,
-        };
+        let reason = cause.into();
         let die = |entry| Death::new(owner, stored, entry, reason);
         let mut copies: Vec<_> = copies.into_iter().map(die).collect();
         copies.sort_unstable_by_key(|death| death.entry.message);
@@ -200,7 +236,10 @@ impl Broker {
     /// The first of the doomed has no copies left.
     fn forget_owner(&mut self, turn: &mut Turn) {
         let doomed = self.cemetery.doomed.pop_front().expect("the caller saw it");
-        if doomed.is_ended && doomed.stored {
+        let mut lingering = self.cemetery.lingering.iter_mut();
+        if let Some(group) = lingering.find(|group| group.owner == doomed.owner) {
+            group.is_buried = true;
+        } else if doomed.is_ended && doomed.stored {
             turn.record(Record::OwnerForgotten { owner: doomed.owner });
         }
     }
@@ -380,10 +419,12 @@ impl Broker {
         if let Some(session) = self.sessions.get(&owner) {
             return session.client_id.clone();
         }
-        match self.groups.get(&owner) {
-            Some(group) => group.filter.replacen('/', "~", 2).into(),
-            None => "".into(),
+        if let Some(group) = self.groups.get(&owner) {
+            return group.filter.replacen('/', "~", 2).into();
         }
+        let mut lingering = self.cemetery.lingering.iter();
+        let group = lingering.find(|group| group.owner == owner);
+        group.map_or_else(|| "".into(), |group| group.name.clone())
     }
 
     /// By which of its subscriptions an owner that is there got the copy.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a group is stored from the first stored member on, until it ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::deliver::may_receive;
@@ -12,7 +13,7 @@ use crate::router::{Member, ShareGroup};
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Queue;
 use crate::time::Timestamp;
-use crate::turn::{DeadReason, EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
+use crate::turn::{EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
 
 /// A share group: share name and filter together.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Group {
     pub(super) stored: bool,
     pub(super) queue: Queue,
     pub(super) members: ShareGroup,
+    /// Sessions that copies were sent to, and may be in flight to.
+    pub(super) sent_to: BTreeSet<SessionId>,
 }
 
 impl Broker {
@@ -60,6 +63,7 @@ impl Broker {
             stored,
             queue: Queue::new(stored),
             members: ShareGroup::default(),
+            sent_to: BTreeSet::new(),
         };
         self.groups.insert(id, group);
         self.group_ids.insert(filter.clone(), id);
@@ -98,17 +102,15 @@ impl Broker {
         }
         let entries = group.queue.take_all(&mut self.totals);
         let filters = vec![inner_filter(&group.filter).into()];
+        if group.stored {
+            self.linger(id, name.clone(), group.sent_to);
+        }
         self.doom_owner(id, name, filters, group.stored, cause, entries, now);
     }
 
     /// A copy that its member did not acknowledge goes to another one.
     pub(super) fn return_to_group(&mut self, mut sent: InFlight, now: Timestamp, turn: &mut Turn) {
-        let Some(group) = self.groups.get_mut(&sent.owner) else {
-            let owner = sent.owner;
-            self.deaths.push_back(Death::of_sent(sent, DeadReason::SessionExpired));
-            debug_assert!(!self.groups.contains_key(&owner));
-            return;
-        };
+        let group = self.groups.get_mut(&sent.owner).expect("the caller looked it up");
         if group.stored {
             turn.record(Record::Returned { owner: sent.owner, message: sent.entry.message });
             sent.entry.body = None;
@@ -166,6 +168,7 @@ impl Broker {
         }
         entry.qos = entry.qos.min_with(member.options.qos);
         let until = RecordNumber::default();
+        group.sent_to.insert(member.session);
         let offer = Offer { owner: id, stored, recorded: true, until, entry };
         if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
             self.deaths.push_back(Death::unsent(offer, reason));

@@ -23,17 +23,20 @@ impl Broker {
         for (owner, cause) in std::mem::take(&mut restoring.ended) {
             self.restore_ended(owner, cause, &mut restoring, now);
         }
-        for (owner, entry, is_delivered) in restoring.orphans {
+        for (owner, entry, is_delivered) in std::mem::take(&mut restoring.orphans) {
             let death = Death::new(owner, true, entry, DeadReason::SessionExpired);
             self.deaths.push_back(if is_delivered { death.of_delivered() } else { death });
             self.timers.set(now, Timer::Burial);
         }
-        for id in restoring.sessions {
+        for id in restoring.sessions.clone() {
             self.restore_timers(id, now);
         }
-        for id in restoring.groups {
+        for id in std::mem::take(&mut restoring.groups) {
             self.watch_expiry(id);
-            self.drop_memberless(id, now);
+            if self.groups.get(&id).is_some_and(|group| group.members.is_empty()) {
+                // Its last stored member went, and the transient ones with the earlier run.
+                self.restore_ended(id, EndCause::Expired, &mut restoring, now);
+            }
         }
     }
 
@@ -190,6 +193,12 @@ impl Broker {
             let inner = super::group::inner_filter(&group.filter);
             self.subscriptions.remove(inner, owner);
             filters.push(inner.into());
+            let in_flight = |id: &&SessionId| {
+                let session = self.sessions.get(*id);
+                session.is_some_and(|s| s.outbound.iter().any(|sent| sent.owner == owner))
+            };
+            let sessions = restoring.sessions.iter().filter(in_flight).copied().collect();
+            self.linger(owner, name.clone(), sessions);
             copies.extend(group.queue.take_all(&mut self.totals));
         }
         self.doom_owner(owner, name, filters, true, cause, copies, now);
@@ -215,18 +224,6 @@ impl Broker {
             self.timers.set(at.max(grace), Timer::SessionExpiry(id));
         }
         self.watch_expiry(id);
-    }
-
-    /// The record of a group outlived those of its members only if they went with the same
-    /// commit: then it ended, too.
-    fn drop_memberless(&mut self, id: OwnerId, now: Timestamp) {
-        let Some(group) = self.groups.get(&id) else {
-            return;
-        };
-        if group.members.is_empty() {
-            let mut restoring = Restoring::default();
-            self.restore_ended(id, EndCause::Expired, &mut restoring, now);
-        }
     }
 }
 

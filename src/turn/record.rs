@@ -1,141 +1,16 @@
-//! What the core and the world say to each other. One step of the core fills a [`Turn`]; the
-//! world sends, stores and loads what stands in it. [`Record`] is the one vocabulary of durable
-//! change: the store writes it and gives it back at start.
+//! The one vocabulary of durable change.
 //!
-//! Invariant: what must be durable before it is told stands in `held`, never in `send`.
+//! Invariant: applying the records that are on disk, in their order, gives the durable part of
+//! the core's memory at the last commit.
 
 use std::sync::Arc;
 
-pub use crate::dead_reason::DeadReason;
+use super::{DeadId, MessageId, OwnerId, SessionId};
+use crate::dead_reason::DeadReason;
 use crate::mqtt::packet::{PacketId, SubscriptionOptions};
-use crate::mqtt::reply::{Delivery, SubscriptionIds};
-use crate::mqtt::{Message, QoS, ReasonCode, Reply, Version};
+use crate::mqtt::reply::SubscriptionIds;
+use crate::mqtt::{Message, QoS, ReasonCode, Version};
 use crate::time::Timestamp;
-
-/// A network connection: `slot` is used again, `generation` says by whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId {
-    /// Index among the open connections.
-    pub slot: u32,
-    /// Counts the users of the slot.
-    pub generation: u32,
-}
-
-/// Who has a queue: a session, a share group, or a bridge. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OwnerId(pub u64);
-
-/// The session among the owners.
-pub type SessionId = OwnerId;
-
-/// A message as the broker counts them: each gets a larger one, so the order of the ids is the
-/// order of every queue, and (owner, message) names a copy. Never used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub u64);
-
-/// A dead letter. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeadId(pub u64);
-
-/// Counts the records of this run of the broker, from 1; 0 is before all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordNumber(pub u64);
-
-/// What one step of the core asks of the world.
-#[derive(Debug, Default)]
-pub struct Turn {
-    /// May leave at once.
-    pub send: Vec<Outgoing>,
-    /// To be made durable, in this order, in one transaction.
-    pub records: Vec<Record>,
-    /// Leaves when the record that it waits for, and all before it, are on disk.
-    pub held: Vec<Held>,
-    /// Stored messages that the core wants in memory.
-    pub loads: Vec<Load>,
-    /// What an operator may want to read.
-    pub events: Vec<Event>,
-    last: RecordNumber,
-}
-
-impl Turn {
-    /// Adds a record to be made durable.
-    pub fn record(&mut self, record: Record) -> RecordNumber {
-        self.records.push(record);
-        self.last.0 += 1;
-        self.last
-    }
-
-    /// The newest record so far, of this turn or an earlier one.
-    pub fn last_record(&self) -> RecordNumber {
-        self.last
-    }
-
-    /// Lets `output` leave at once.
-    pub fn send(&mut self, connection: ConnectionId, output: Output) {
-        self.send.push(Outgoing { connection, output });
-    }
-
-    /// Lets `output` leave when `until` is on disk.
-    pub fn hold(&mut self, until: RecordNumber, connection: ConnectionId, output: Output) {
-        let outgoing = Outgoing { connection, output };
-        self.held.push(Held { until, outgoing });
-    }
-}
-
-/// Output for one connection. For a connection that is closed it is dropped.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outgoing {
-    /// Whose.
-    pub connection: ConnectionId,
-    /// What.
-    pub output: Output,
-}
-
-/// What a connection is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// A control packet.
-    Packet(Reply),
-    /// The end: what stands before it in `send` is written out, what is held is dropped, then the
-    /// network connection is closed.
-    Close,
-}
-
-/// Output that waits for the disk.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Held {
-    /// The record that must be durable first.
-    pub until: RecordNumber,
-    /// What leaves then.
-    pub outgoing: Outgoing,
-}
-
-impl From<Delivery> for Output {
-    fn from(delivery: Delivery) -> Self {
-        Self::Packet(Reply::Publish(delivery))
-    }
-}
-
-/// Asks for the stored copies of `owner` from `first` to `last`, both included. The answer is
-/// what of them is still there, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Whose copies.
-    pub owner: OwnerId,
-    /// The first wanted.
-    pub first: MessageId,
-    /// The last wanted.
-    pub last: MessageId,
-}
-
-/// A stored message, back in memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    /// Its id.
-    pub id: MessageId,
-    /// The whole message.
-    pub message: Arc<Message>,
-}
 
 /// One durable change. The store keeps them in their order; those that say the same of the same
 /// thing later replace the earlier.
@@ -338,6 +213,15 @@ pub enum EndCause {
     Cleared,
 }
 
+impl From<EndCause> for DeadReason {
+    fn from(cause: EndCause) -> Self {
+        match cause {
+            EndCause::Expired => Self::SessionExpired,
+            EndCause::Cleared => Self::SessionCleared,
+        }
+    }
+}
+
 /// One owner's copy of a message: all that is known without its body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Copy {
@@ -438,139 +322,4 @@ pub struct DeadIndex {
     pub died: Timestamp,
     /// [`Message::size`].
     pub size: u32,
-}
-
-/// Whether the store can take records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreState {
-    /// It takes them.
-    Ready,
-    /// It fails; it tries again by itself.
-    Failing,
-}
-
-/// What an operator may want to read: the world writes it into its log.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// CONNECT was accepted.
-    Connected {
-        /// Whose.
-        connection: ConnectionId,
-        /// Client Identifier.
-        client_id: Arc<str>,
-        /// User Name.
-        user: Option<Arc<str>>,
-        /// Protocol.
-        version: Version,
-        /// Clean Start.
-        clean_start: bool,
-        /// Session Present.
-        session_present: bool,
-        /// Keep Alive in seconds, as it applies.
-        keep_alive: u16,
-    },
-    /// CONNECT was refused, or a packet before it was wrong.
-    Refused {
-        /// Whose.
-        connection: ConnectionId,
-        /// Client Identifier, as far as known.
-        client_id: Arc<str>,
-        /// The code.
-        reason: ReasonCode,
-        /// In words.
-        why: Box<str>,
-    },
-    /// A connection ended.
-    Disconnected {
-        /// Whose.
-        connection: ConnectionId,
-        /// Client Identifier.
-        client_id: Arc<str>,
-        /// Who ended it.
-        by: DisconnectedBy,
-        /// The code.
-        reason: ReasonCode,
-        /// In words.
-        why: Box<str>,
-        /// How long it was connected.
-        connected_ms: u64,
-        /// PUBLISH packets from the client.
-        messages_in: u64,
-        /// PUBLISH packets to the client.
-        messages_out: u64,
-    },
-    /// A client connected with the id of one that was connected.
-    TakenOver {
-        /// Client Identifier.
-        client_id: Arc<str>,
-        /// The connection that lost it.
-        from: ConnectionId,
-        /// The connection that got it.
-        to: ConnectionId,
-    },
-    /// Copies were dropped or became dead letters: the first of a client and reason, then one
-    /// summary a minute.
-    Undelivered {
-        /// Client Identifier, or the share group.
-        owner: Arc<str>,
-        /// The reason's word.
-        reason: &'static str,
-        /// How many since the last such event.
-        count: u64,
-        /// Whether they are kept as dead letters.
-        kept: bool,
-    },
-    /// A publish without the right, or another refusal that leaves the connection open.
-    PublishRefused {
-        /// Client Identifier.
-        client_id: Arc<str>,
-        /// Where to.
-        topic: Arc<str>,
-        /// The code.
-        reason: ReasonCode,
-    },
-    /// A copy that the core needed is not in the store any more.
-    Lost {
-        /// Whose.
-        owner: Arc<str>,
-        /// How many.
-        count: u64,
-    },
-}
-
-/// Who ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisconnectedBy {
-    /// The client, by DISCONNECT.
-    Client,
-    /// The client or the network, without.
-    Network,
-    /// We did.
-    Server,
-}
-
-/// Why the world closes a connection: told to the core, which decides what follows.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CloseCause {
-    /// The peer closed it (FIN or RST).
-    Peer {
-        /// Whether all output had been handed to the operating system.
-        flushed: bool,
-    },
-    /// The network failed, or a write took too long.
-    Network(Box<str>),
-    /// Bytes that are no packet, or a packet that breaks a rule that its bytes alone show.
-    Malformed {
-        /// The code for a DISCONNECT or CONNACK.
-        reason: ReasonCode,
-        /// In words.
-        why: Box<str>,
-    },
-    /// An operator or a limit ends it.
-    Server {
-        /// The code for a DISCONNECT.
-        reason: ReasonCode,
-        /// In words.
-        why: Box<str>,
-    },
 }

@@ -1,0 +1,156 @@
+//! What the core and the world say to each other. One step of the core fills a [`Turn`]; the
+//! world sends, stores and loads what stands in it. [`Record`] is the one vocabulary of durable
+//! change: the store writes it and gives it back at start.
+//!
+//! Invariant: what must be durable before it is told stands in `held`, never in `send`.
+
+mod event;
+mod record;
+
+use std::sync::Arc;
+
+pub use crate::dead_reason::DeadReason;
+use crate::mqtt::reply::Delivery;
+use crate::mqtt::{Message, Reply};
+
+pub use event::{CloseCause, DisconnectedBy, Event};
+pub use record::{
+    Copy, DeadIndex, DeadLetter, EndCause, Marks, Record, Sent, SessionRecord, WillRecord,
+    packet_id,
+};
+
+/// A network connection: `slot` is used again, `generation` says by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// Index among the open connections.
+    pub slot: u32,
+    /// Counts the users of the slot.
+    pub generation: u32,
+}
+
+/// Who has a queue: a session, a share group, or a bridge. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(pub u64);
+
+/// The session among the owners.
+pub type SessionId = OwnerId;
+
+/// A message as the broker counts them: each gets a larger one, so the order of the ids is the
+/// order of every queue, and (owner, message) names a copy. Never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u64);
+
+/// A dead letter. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeadId(pub u64);
+
+/// Counts the records of this run of the broker, from 1; 0 is before all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordNumber(pub u64);
+
+/// What one step of the core asks of the world.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// May leave at once.
+    pub send: Vec<Outgoing>,
+    /// To be made durable, in this order, in one transaction.
+    pub records: Vec<Record>,
+    /// Leaves when the record that it waits for, and all before it, are on disk.
+    pub held: Vec<Held>,
+    /// Stored messages that the core wants in memory.
+    pub loads: Vec<Load>,
+    /// What an operator may want to read.
+    pub events: Vec<Event>,
+    last: RecordNumber,
+}
+
+impl Turn {
+    /// Adds a record to be made durable.
+    pub fn record(&mut self, record: Record) -> RecordNumber {
+        self.records.push(record);
+        self.last.0 += 1;
+        self.last
+    }
+
+    /// The newest record so far, of this turn or an earlier one.
+    pub fn last_record(&self) -> RecordNumber {
+        self.last
+    }
+
+    /// Lets `output` leave at once.
+    pub fn send(&mut self, connection: ConnectionId, output: Output) {
+        self.send.push(Outgoing { connection, output });
+    }
+
+    /// Lets `output` leave when `until` is on disk.
+    pub fn hold(&mut self, until: RecordNumber, connection: ConnectionId, output: Output) {
+        let outgoing = Outgoing { connection, output };
+        self.held.push(Held { until, after: self.send.len(), outgoing });
+    }
+}
+
+/// Output for one connection. For a connection that is closed it is dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// Whose.
+    pub connection: ConnectionId,
+    /// What.
+    pub output: Output,
+}
+
+/// What a connection is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A control packet.
+    Packet(Reply),
+    /// The end: what stands before it in `send` is written out, what is held is dropped, then the
+    /// network connection is closed.
+    Close,
+}
+
+/// Output that waits for the disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// The record that must be durable first.
+    pub until: RecordNumber,
+    /// How many of [`Turn::send`] stand before it: the order of both is the order of decisions.
+    pub after: usize,
+    /// What leaves then.
+    pub outgoing: Outgoing,
+}
+
+impl From<Delivery> for Output {
+    fn from(delivery: Delivery) -> Self {
+        Self::Packet(Reply::Publish(delivery))
+    }
+}
+
+/// Asks for the stored copies of `owner` from `first` to `last`, both included. The answer is
+/// what of them is still there, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Whose copies.
+    pub owner: OwnerId,
+    /// The first wanted.
+    pub first: MessageId,
+    /// The last wanted.
+    pub last: MessageId,
+}
+
+/// A stored message, back in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its id.
+    pub id: MessageId,
+    /// The whole message.
+    pub message: Arc<Message>,
+}
+
+/// Whether the store can take records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    /// It takes them.
+    Ready,
+    /// It fails; it tries again by itself.
+    Failing,
+}
