@@ -87,6 +87,21 @@ impl Turn {
         let outgoing = Outgoing { connection, output };
         self.held.push(Held { until, after: self.send.len(), outgoing });
     }
+
+    /// Takes `send` and `held` in the order of the decisions; what is held comes with the record
+    /// that it waits for.
+    pub fn take_output(&mut self) -> impl Iterator<Item = (Option<RecordNumber>, Outgoing)> {
+        let mut held = self.held.drain(..).peekable();
+        let mut send = self.send.drain(..);
+        let mut taken = 0;
+        std::iter::from_fn(move || {
+            if let Some(held) = held.next_if(|held| held.after <= taken) {
+                return Some((Some(held.until), held.outgoing));
+            }
+            taken += 1;
+            send.next().map(|outgoing| (None, outgoing))
+        })
+    }
 }
 
 /// Output for one connection. For a connection that is closed it is dropped.
@@ -153,4 +168,25 @@ pub enum StoreState {
     Ready,
     /// It fails; it tries again by itself.
     Failing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_taken_in_the_order_of_the_decisions() {
+        let id = ConnectionId { slot: 0, generation: 0 };
+        let mut turn = Turn::default();
+        let number = turn.record(Record::OwnerForgotten { owner: OwnerId(1) });
+        let output = || Output::Packet(Reply::PingResp);
+        turn.hold(number, id, output());
+        turn.send(id, output());
+        turn.send(id, output());
+        turn.hold(number, id, output());
+        turn.send(id, output());
+        let held: Vec<_> = turn.take_output().map(|(until, _)| until.is_some()).collect();
+        assert_eq!(held, [true, false, false, true, false]);
+        assert!(turn.send.is_empty() && turn.held.is_empty());
+    }
 }
