@@ -109,7 +109,6 @@ impl Broker {
             }
             CloseCause::Network(why) => (ReasonCode::UNSPECIFIED_ERROR, why),
         };
-        turn.send(id, Output::Close);
         let departure = Departure { by: DisconnectedBy::Network, reason, why, keeps_will: true };
         self.detach(session, departure, now, turn);
     }
@@ -123,8 +122,8 @@ impl Broker {
             }
             let client_id = "".into();
             turn.events.push(Event::Refused { connection: id, client_id, reason, why });
+            turn.send(id, Output::Close);
         }
-        turn.send(id, Output::Close);
     }
 
     /// The session has no connection any more: it waits, or ends.

@@ -60,6 +60,7 @@ impl Broker {
         let until = if until > before { until } else { RecordNumber::default() };
         let message = Arc::new(self.to_message(&publish, topic, now));
         let count = self.accept(&message, Some(id), until, now, turn);
+        self.settle(now, turn); // The acknowledgement waits for what died of it, too.
         self.acknowledge(id, &publish, count, before, turn);
         Ok(())
     }
