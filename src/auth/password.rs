@@ -4,6 +4,7 @@
 //! happens on a clone of the hash, never under a lock.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -75,8 +76,15 @@ impl Passwords {
 }
 
 /// What a password is compared with. A clone shares it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PasswordHash(Arc<Hash>);
+
+/// Shows nothing of the hash: it may end up in a log.
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
 
 impl PasswordHash {
     /// Whether `password` is the right one. Takes milliseconds of CPU, the same for a right one and
@@ -103,7 +111,6 @@ impl PasswordHash {
 }
 
 /// The hashes, by the sign in front of them.
-#[derive(Debug)]
 enum Hash {
     /// `$6$`: one round of SHA-512 over password and salt.
     Sha512 { salt: Vec<u8>, key: Vec<u8> },

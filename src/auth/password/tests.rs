@@ -107,6 +107,9 @@ fn a_problem_shows_no_hash() {
         "line 1: the hash is cut off or has too many parts: \
          set the password of \"u\" again with `kedgemq passwd`"
     );
+    let (passwords, _) = Passwords::parse(FILE);
+    let shown = format!("{:?}", passwords.find("carol"));
+    assert_eq!(shown, "Some(PasswordHash(…))");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn all(retained: &Retained, filter: &str, scan_max: usize) -> String {
     topics.collect::<Vec<_>>().join(" ")
 }
 
-const TOPICS: &str = "a a! a/b a/b/c a/b! a/d a0 b b/b /a $SYS/up $SYS/x/y aa/b";
+const TOPICS: &str = "a a! a/ a/b a/b/c a/b! a/d a0 b b/b /a $SYS/up $SYS/x/y aa/b";
 
 /// filter; topics in their order
 const MATCHES: &str = "
@@ -51,16 +51,16 @@ const MATCHES: &str = "
     a/x       ;
     x/#       ;
     x/+       ;
-    a/#       ; a a/b a/b! a/b/c a/d
-    a/+       ; a/b a/b! a/d
+    a/#       ; a a/ a/b a/b! a/b/c a/d
+    a/+       ; a/ a/b a/b! a/d
     a/b/#     ; a/b a/b/c
-    a/+/#     ; a/b a/b! a/b/c a/d
+    a/+/#     ; a/ a/b a/b! a/b/c a/d
     a/+/c     ; a/b/c
     +         ; a a! a0 b
     +/b       ; a/b aa/b b/b
     /+        ; /a
-    +/+       ; /a a/b a/b! a/d aa/b b/b
-    #         ; /a a a! a/b a/b! a/b/c a/d a0 aa/b b b/b
+    +/+       ; /a a/ a/b a/b! a/d aa/b b/b
+    #         ; /a a a! a/ a/b a/b! a/b/c a/d a0 aa/b b b/b
     $SYS/#    ; $SYS/up $SYS/x/y
     $SYS/+    ; $SYS/up
     $SYS/x/#  ; $SYS/x/y
