@@ -12,11 +12,11 @@ mod tests;
 pub enum InvalidTopic {
     /// At least one character long.
     Empty,
-    /// `[MQTT-4.7.1-1]` and `[MQTT-4.7.0-1]`: wildcards are for filters only.
+    /// Wildcards are for filters only `[MQTT-4.7.0-1]`.
     WildcardInName,
     /// More levels than our limit allows.
     TooManyLevels,
-    /// `#` that is not alone in its level, or not in the last one.
+    /// `#` that is not alone in its level, or not in the last one `[MQTT-4.7.1-1]`.
     MultiLevelWildcard,
     /// `+` that is not alone in its level `[MQTT-4.7.1-2]`.
     SingleLevelWildcard,
@@ -61,7 +61,7 @@ pub fn check_name(topic: &str, levels_max: usize) -> Result<(), InvalidTopic> {
 pub struct FilterParts<'a> {
     /// ShareName.
     pub share: Option<&'a str>,
-    /// What [`matches`] takes.
+    /// What [`matches()`] takes.
     pub filter: &'a str,
 }
 
@@ -91,14 +91,15 @@ pub fn parse_filter(filter: &str, levels_max: usize) -> Result<FilterParts<'_>, 
 /// A wildcard in the first level does not match a topic that begins with `$` `[MQTT-4.7.2-1]`;
 /// `#` stands for its parent level too.
 pub fn matches(topic: &str, filter: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+    let (topic, filter) = (topic.as_bytes(), filter.as_bytes());
+    if topic.first() == Some(&b'$') && matches!(filter.first(), Some(b'+' | b'#')) {
         return false;
     }
-    let mut levels = topic.split('/');
-    for wanted in filter.split('/') {
+    let mut levels = topic.split(|&byte| byte == b'/');
+    for wanted in filter.split(|&byte| byte == b'/') {
         match (wanted, levels.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
+            (b"#", _) => return true,
+            (b"+", Some(_)) => {}
             (wanted, Some(level)) if wanted == level => {}
             _ => return false,
         }

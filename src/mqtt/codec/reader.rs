@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     pub(super) fn string(&mut self) -> Result<&'a str, DecodeError> {
         let bytes = self.binary()?;
         let text = str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?;
-        if bytes.contains(&0) {
+        if has_byte(bytes, |byte| byte == 0) {
             return Err(DecodeError::NullCharacter);
         }
         Ok(text)
@@ -94,7 +94,13 @@ impl<'a> Reader<'a> {
 }
 
 pub(super) fn has_wildcard(topic: &str) -> bool {
-    topic.bytes().any(|byte| byte == b'+' || byte == b'#')
+    has_byte(topic.as_bytes(), |byte| byte == b'+' || byte == b'#')
+}
+
+/// Looks at all bytes, whatever it finds: strings are short and mostly right, and without an early
+/// exit many bytes are compared at once.
+fn has_byte(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, &byte| found | wanted(byte))
 }
 
 /// A Variable Byte Integer at the front and its length; `None` when its end has not come yet.

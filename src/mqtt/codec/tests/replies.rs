@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{context, encoded};
 use crate::mqtt::Version::{self, V5, V311};
-use crate::mqtt::codec::{encode, publish_size};
+use crate::mqtt::codec::DecodeError::*;
+use crate::mqtt::codec::{client, encode, publish_size};
 use crate::mqtt::reply::{Ack, AckList, ConnAck, Disconnect, EncodeContext, TopicAlias};
 use crate::mqtt::{Delivery, Message, PacketId, QoS, ReasonCode, Reply};
 use crate::time::Timestamp;
@@ -202,4 +203,34 @@ fn a_reason_string_that_no_length_can_tell_is_left_out() {
     let long = "x".repeat(65_536);
     let reply = Reply::PubAck(ack(ReasonCode::QUOTA_EXCEEDED, Some(&long)));
     written(&reply, V5, usize::MAX, b"\x40\x03\x01\x02\x97");
+}
+
+#[test]
+fn a_client_refuses_what_a_server_must_not_send() {
+    for (version, bytes, error) in [
+        (V311, &b"\x20\x02\x02\x00"[..], ConnectReservedFlag),
+        (V5, b"\x20\x03\x80\x00\x00", ConnectReservedFlag),
+        (V311, b"\x20\x02\x00\x06", ReasonCodeNotAllowed),
+        (V5, b"\x20\x03\x00\x01\x00", ReasonCodeNotAllowed),
+        (V311, b"\x20\x02\x01\x05", ReasonCodeNotAllowed),
+        (V5, b"\x20\x03\x01\x87\x00", ReasonCodeNotAllowed),
+        (V311, b"\x20\x03\x00\x00\x00", TrailingBytes),
+        (V5, b"\x20\x05\x00\x00\x02\x17\x01", PropertyNotAllowed),
+        (V5, b"\x30\x07\x00\x01t\x03\x23\x00\x00", TopicAliasZero),
+        (V5, b"\x30\x04\x00\x01+\x00", WildcardInTopicName),
+        (V5, b"\x40\x03\x00\x01\x92", ReasonCodeNotAllowed),
+        (V5, b"\x62\x03\x00\x01\x10", ReasonCodeNotAllowed),
+        (V311, b"\x90\x03\x00\x01\x87", ReasonCodeNotAllowed),
+        (V5, b"\x90\x04\x00\x01\x00\x03", ReasonCodeNotAllowed),
+        (V311, b"\xB0\x03\x00\x01\x00", ReasonCodeNotAllowed),
+        (V5, b"\xB0\x04\x00\x01\x00\x01", ReasonCodeNotAllowed),
+        (V311, b"\xD0\x01\x00", TrailingBytes),
+        (V5, b"\xE0\x01\x04", ReasonCodeNotAllowed),
+        (V5, b"\xE0\x07\x00\x05\x11\x00\x00\x00\x01", PropertyNotAllowed),
+        (V311, b"\xE0\x00", WrongDirection),
+        (V5, b"\xC0\x00", WrongDirection),
+        (V5, b"\xF0\x00", WrongDirection),
+    ] {
+        assert_eq!(client::decode(bytes, version), Err(error), "{bytes:02X?}");
+    }
 }
