@@ -1,1 +1,167 @@
-//! store
+//! The data file: a redb file used as a log that commits in groups. redb is used only here.
+//!
+//! **The way of a record.** [`Store::submit`] encodes the records of a turn into the pending
+//! [`batch`]: records of messages and copies ([`record`]) for the log, all else as rows
+//! ([`row`]). The storage thread ([`writer`]) takes the batch, and [`Database`] writes it in one
+//! transaction with one fsync: chunks of records at the end of the [`log`], rows into their
+//! tables, the batch number into [`meta`]. [`index`] notes what lies where; [`collect`] moves
+//! what is still needed off the front of the log. At start the log is read once and [`restore`]
+//! gives the core what is there.
+//!
+//! **Invariants.** A turn's records are never split over two transactions. What is told as
+//! committed is on disk. A commit that fails is repeated, after the file was opened again and its
+//! batch number read, so its records are neither lost nor doubled. Bodies lie on disk only.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::time::Timestamp;
+use crate::turn::{Load, Record, RecordNumber, StoreState, Stored};
+
+mod batch;
+mod collect;
+mod database;
+mod encoding;
+mod error;
+mod fault;
+mod index;
+mod log;
+mod meta;
+mod record;
+mod restore;
+mod row;
+mod source;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use database::Database;
+pub use error::StoreError;
+pub use writer::Store;
+
+use source::Source;
+
+/// Where and how the store works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data file; made when it is not there, with its directory.
+    pub path: PathBuf,
+    /// What happens when the file is proven to be corrupt.
+    pub on_broken: OnBroken,
+    /// At least this long between the starts of two commits; an idle store commits at once.
+    pub commit_interval: Duration,
+    /// How long lazy records may wait for a commit that something else starts.
+    pub lazy_interval: Duration,
+    /// Pending bytes above which [`Store::is_full`].
+    pub queue_bytes: usize,
+    /// redb's cache, in bytes.
+    pub cache_bytes: usize,
+    /// redb's commit in two phases, with two fsyncs: for messages that are written to attack the
+    /// checksum of an interrupted commit.
+    pub two_phase_commit: bool,
+}
+
+impl Options {
+    /// The defaults, for the file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            on_broken: OnBroken::SetAside,
+            commit_interval: Duration::from_millis(1),
+            lazy_interval: Duration::from_millis(200),
+            queue_bytes: 16 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
+            two_phase_commit: false,
+        }
+    }
+}
+
+/// What happens when the data file is proven to be corrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBroken {
+    /// It is renamed to `….broken-<seconds since 1970>`, and a new one is started.
+    SetAside,
+    /// [`open`] fails, and the file is left as it is.
+    Stop,
+}
+
+/// What the file held.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Marks, sessions with their ends, groups with their ends, subscriptions, copies (by owner
+    /// and message), received Packet Identifiers, retained messages, dead letters. No bodies.
+    pub records: Vec<Record>,
+    /// When the last commit was; `None` in a new file.
+    pub checkpoint: Option<Checkpoint>,
+    /// The new name of a corrupt file that was set aside.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// A point of the broker's time line, and what the clock on the wall showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// On the time line.
+    pub at: Timestamp,
+    /// Milliseconds since 1970, UTC.
+    pub unix_ms: u64,
+}
+
+/// Who is told what the store did. Called on the storage thread, which holds no lock meanwhile.
+pub trait Witness: Send + Sync {
+    /// All records up to this one are on disk.
+    fn committed(&self, up_to: RecordNumber);
+    /// The answer to a load: what is still there, in order.
+    fn loaded(&self, load: Load, messages: Vec<Stored>);
+    /// It began to fail, and why; or it works again.
+    fn state(&self, state: StoreState, why: &str);
+    /// [`Store::is_full`] is over.
+    fn room(&self);
+}
+
+/// Opens the data file, makes it when it is not there, and gives what it holds.
+pub fn open(options: Options) -> Result<(Database, Restored), StoreError> {
+    let source = || Source::file(&options.path, options.cache_bytes);
+    match Database::open(source(), options.clone()) {
+        Err(StoreError::Corrupt { .. }) if options.on_broken == OnBroken::SetAside => {
+            let set_aside = Some(source().set_aside()?);
+            let (database, records) = Database::open(source(), options)?;
+            Ok(restored(database, records, set_aside))
+        }
+        opened => opened.map(|(database, records)| restored(database, records, None)),
+    }
+}
+
+/// Opens what `factory` gives, at start and after each error; it must be the same storage each
+/// time. Nothing is set aside: `options.path` is but a name in errors.
+pub fn open_backend<B, F>(factory: F, options: Options) -> Result<(Database, Restored), StoreError>
+where
+    B: redb::StorageBackend,
+    F: Fn() -> std::io::Result<B> + Send + 'static,
+{
+    let source = Source::backend(&options.path, options.cache_bytes, factory);
+    let (database, records) = Database::open(source, options)?;
+    Ok(restored(database, records, None))
+}
+
+fn restored(
+    database: Database,
+    records: Vec<Record>,
+    set_aside: Option<PathBuf>,
+) -> (Database, Restored) {
+    let checkpoint = database.checkpoint();
+    let restored = Restored {
+        records,
+        checkpoint,
+        set_aside,
+    };
+    (database, restored)
+}
+
+impl Database {
+    /// Hands the file to a storage thread of its own.
+    pub fn start(self, witness: Arc<dyn Witness>) -> Store {
+        Store::start(self, witness)
+    }
+}

@@ -1,0 +1,202 @@
+//! The log: rows of at most [`ROW`] bytes under growing keys. A row, or several when one record
+//! is too long for it, is a *segment*; a segment holds whole records.
+//!
+//! A row is: checksum over key and rest (4 bytes), how many rows of its segment follow (4 bytes),
+//! records. Small rows would cost redb many times the bytes; a value just over 4096·2^k doubles
+//! on disk, hence the odd size.
+
+use redb::{ReadableTable, StorageError, Table, TableDefinition};
+
+use super::encoding::{Broken, Reader};
+use super::index::{Index, Place};
+use super::record::LogRecord;
+
+/// The table.
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+
+/// The largest row.
+const ROW: usize = 65_472;
+const HEADER: usize = 8;
+const PAYLOAD: usize = ROW - HEADER;
+
+/// What can go wrong while the log is read.
+#[derive(Debug)]
+pub(super) enum LogError {
+    /// redb says so.
+    Storage(StorageError),
+    /// A checksum, a missing row, or bytes that are no record, at this row.
+    Broken(u64),
+}
+
+impl From<StorageError> for LogError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Writes at the end of the log.
+pub(super) struct Appender<'a, 'txn> {
+    pub(super) table: &'a mut Table<'txn, u64, &'static [u8]>,
+    pub(super) index: &'a mut Index,
+    /// The key of the next row.
+    pub(super) next: &'a mut u64,
+}
+
+impl Appender<'_, '_> {
+    /// Writes records, as many to a row as fit, and indexes them.
+    pub(super) fn append(&mut self, stream: &[u8]) -> Result<(), LogError> {
+        let mut reader = Reader::new(stream);
+        let mut start = 0;
+        let mut placed = 0;
+        while !reader.is_empty() {
+            let record_start = reader.position();
+            LogRecord::read(&mut reader).map_err(|Broken| LogError::Broken(*self.next))?;
+            let end = reader.position();
+            if end - start > PAYLOAD && record_start > start {
+                self.write(&stream[start..record_start])?;
+                start = record_start;
+            }
+            if end - start > PAYLOAD {
+                self.write(&stream[start..end])?;
+                start = end;
+            }
+            placed = end;
+        }
+        if placed > start {
+            self.write(&stream[start..placed])?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[u8]) -> Result<(), LogError> {
+        let first = *self.next;
+        let mut follow = records.len().div_ceil(PAYLOAD);
+        let rows = follow as u64;
+        for part in records.chunks(PAYLOAD) {
+            follow -= 1;
+            let key = *self.next;
+            let mut row = self.table.insert_reserve(key, HEADER + part.len())?;
+            fill(row.as_mut(), key, follow, part);
+            drop(row);
+            *self.next += 1;
+        }
+        index_segment(self.index, first, rows, records)
+    }
+}
+
+fn fill(row: &mut [u8], key: u64, follow: usize, part: &[u8]) {
+    let follow = u32::try_from(follow).expect("a record is shorter than 4 GiB");
+    row[4..HEADER].copy_from_slice(&follow.to_le_bytes());
+    row[HEADER..].copy_from_slice(part);
+    let checksum = checksum(key, &row[4..]);
+    row[..4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn checksum(key: u64, rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&key.to_le_bytes());
+    hasher.update(rest);
+    hasher.finalize()
+}
+
+/// Checks a row: how many rows follow, and its records or a part of one.
+fn open_row(key: u64, row: &[u8]) -> Result<(u64, &[u8]), LogError> {
+    let (stored, rest) = row.split_first_chunk().ok_or(LogError::Broken(key))?;
+    if u32::from_le_bytes(*stored) != checksum(key, rest) {
+        return Err(LogError::Broken(key));
+    }
+    let (follow, part) = rest.split_first_chunk().ok_or(LogError::Broken(key))?;
+    Ok((u64::from(u32::from_le_bytes(*follow)), part))
+}
+
+/// Calls `each` with every record of a segment and its place.
+pub(super) fn for_each_record<'a>(
+    segment: u64,
+    records: &'a [u8],
+    mut each: impl FnMut(LogRecord<'a>, Place),
+) -> Result<(), LogError> {
+    let mut reader = Reader::new(records);
+    while !reader.is_empty() {
+        let start = reader.position();
+        let record = LogRecord::read(&mut reader).map_err(|Broken| LogError::Broken(segment))?;
+        each(record, place(segment, start, reader.position()));
+    }
+    Ok(())
+}
+
+fn place(segment: u64, start: usize, end: usize) -> Place {
+    let offset = u32::try_from(start).expect("a segment is shorter than 4 GiB");
+    let len = u32::try_from(end - start).expect("a segment is shorter than 4 GiB");
+    Place {
+        segment,
+        offset,
+        len,
+    }
+}
+
+fn index_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {
+    let bytes = u32::try_from(records.len()).map_err(|_| LogError::Broken(key))?;
+    index.add_segment(key, rows, bytes);
+    for_each_record(key, records, |record, place| index.apply(record, place))
+}
+
+/// Reads the whole log: its index, and the key of its next row.
+pub(super) fn read_all(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<(Index, u64), LogError> {
+    let mut index = Index::default();
+    let mut next = 0;
+    // The rows of a long record so far, and how many must follow.
+    let mut long: Vec<u8> = Vec::new();
+    let mut first = None;
+    let mut left = 0;
+    for item in table.iter()? {
+        let (key, row) = item?;
+        let key = key.value();
+        let (follow, part) = open_row(key, row.value())?;
+        match first {
+            None if follow == 0 => index_segment(&mut index, key, 1, part)?,
+            None => {
+                first = Some(key);
+                long.extend_from_slice(part);
+            }
+            Some(start) => {
+                if key != next || follow + 1 != left {
+                    return Err(LogError::Broken(key));
+                }
+                long.extend_from_slice(part);
+                if follow == 0 {
+                    index_segment(&mut index, start, key - start + 1, &long)?;
+                    long.clear();
+                    first = None;
+                }
+            }
+        }
+        left = follow;
+        next = key + 1;
+    }
+    if let Some(start) = first {
+        return Err(LogError::Broken(start));
+    }
+    index.finish();
+    Ok((index, next))
+}
+
+/// Reads the records of one segment into `into`.
+pub(super) fn read_segment(
+    table: &impl ReadableTable<u64, &'static [u8]>,
+    key: u64,
+    rows: u64,
+    into: &mut Vec<u8>,
+) -> Result<(), LogError> {
+    into.clear();
+    for row_key in key..key + rows {
+        let row = table.get(row_key)?.ok_or(LogError::Broken(row_key))?;
+        let (follow, part) = open_row(row_key, row.value())?;
+        if follow != key + rows - 1 - row_key {
+            return Err(LogError::Broken(row_key));
+        }
+        into.extend_from_slice(part);
+    }
+    Ok(())
+}

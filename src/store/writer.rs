@@ -1,0 +1,328 @@
+//! The storage thread: takes what turns submit, commits it in groups, answers loads.
+//!
+//! Invariants: batches are committed in the order of their submission, one at a time; a batch is
+//! let go only when it is known to be on disk; a load is answered after all that was submitted
+//! before it and is not lazy.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::turn::{Load, Record, RecordNumber, StoreState};
+
+use super::batch::Batch;
+use super::{Checkpoint, Database, StoreError, Witness};
+
+/// The first pause after an error; each next is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause after an error.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The broker's handle of the storage thread. Whoever drops it without [`stop`](Self::stop)
+/// leaves the thread running.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pending: Mutex<Pending>,
+    wake: Condvar,
+    committed: AtomicU64,
+    full: AtomicBool,
+    queue_bytes: usize,
+}
+
+/// What waits for the storage thread.
+#[derive(Debug, Default)]
+struct Pending {
+    batch: Batch,
+    loads: Vec<Load>,
+    /// Bytes of the batch that is being committed.
+    in_flight: usize,
+    /// Whether somebody waits for it.
+    urgent: bool,
+    /// Since when records wait.
+    since: Option<Instant>,
+    stopping: bool,
+    /// Whether the thread must be woken to notice a change.
+    asleep: bool,
+}
+
+impl Store {
+    pub(super) fn start(database: Database, witness: Arc<dyn Witness>) -> Self {
+        let shared = Arc::new(Shared {
+            pending: Mutex::default(),
+            wake: Condvar::new(),
+            committed: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            queue_bytes: database.options.queue_bytes,
+        });
+        let writer = Writer {
+            next_commit: Instant::now(),
+            failing: false,
+            database,
+            shared: shared.clone(),
+            witness,
+        };
+        let thread = thread::Builder::new().name("store".to_owned());
+        let thread = thread.spawn(move || writer.run());
+        let thread = thread.expect("the operating system gives the store its thread");
+        Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    /// Takes the records of one turn, of which the last has number `last`, and its loads; both
+    /// are left empty. `wanted` says that something is held until `last` or an earlier record, so
+    /// that lazy ones may not wait either; it may be said later, with no records.
+    pub fn submit(
+        &self,
+        records: &mut Vec<Record>,
+        loads: &mut Vec<Load>,
+        last: RecordNumber,
+        wanted: bool,
+        checkpoint: Checkpoint,
+    ) {
+        let mut guard = self.shared.lock();
+        let pending = &mut *guard;
+        let was_urgent = pending.urgent;
+        for record in records.drain(..) {
+            pending.urgent |= !record.is_lazy();
+            pending.batch.add(&record);
+        }
+        pending.batch.last = last;
+        pending.batch.checkpoint = checkpoint;
+        if pending.in_flight + pending.batch.bytes() > self.shared.queue_bytes {
+            self.shared.full.store(true, Ordering::Relaxed);
+        }
+        let is_waiting = !pending.batch.is_empty();
+        pending.urgent |= wanted && is_waiting;
+        let is_first = is_waiting && pending.since.is_none();
+        if is_first {
+            pending.since = Some(Instant::now());
+        }
+        let is_news = is_first || pending.urgent != was_urgent || !loads.is_empty();
+        pending.loads.append(loads);
+        if pending.asleep && is_news {
+            pending.asleep = false;
+            drop(guard);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// All records up to this one are on disk.
+    pub fn committed(&self) -> RecordNumber {
+        RecordNumber(self.shared.committed.load(Ordering::Acquire))
+    }
+
+    /// Whether more is pending than should be; [`Witness::room`] says when that is over.
+    pub fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
+    }
+
+    /// Commits all that is pending and closes the file. While the disk fails it tries once more.
+    /// Not to be called by a [`Witness`].
+    pub fn stop(&self) -> Result<(), StoreError> {
+        self.shared.lock().stopping = true;
+        self.shared.wake.notify_one();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        match thread.take() {
+            Some(thread) => thread.join().expect("a panic aborts the process"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for something to do. Fills the empty `batch` when it is time to commit, and `loads`.
+    /// Says whether this is the end.
+    fn take(
+        &self,
+        batch: &mut Batch,
+        loads: &mut Vec<Load>,
+        next_commit: Instant,
+        lazy_interval: Duration,
+    ) -> bool {
+        let mut pending = self.lock();
+        loop {
+            let now = Instant::now();
+            let due = match pending.since {
+                Some(_) if pending.urgent => Some(next_commit),
+                Some(since) => Some(next_commit.max(since + lazy_interval)),
+                None => None,
+            };
+            if pending.stopping || due.is_some_and(|due| due <= now) {
+                std::mem::swap(&mut pending.batch, batch);
+                loads.append(&mut pending.loads);
+                pending.in_flight = batch.bytes();
+                pending.urgent = false;
+                pending.since = None;
+                return pending.stopping;
+            }
+            if !pending.loads.is_empty() && !pending.urgent {
+                loads.append(&mut pending.loads);
+                return false;
+            }
+            let pause = due.map(|due| due - now);
+            pending = self.sleep(pending, pause);
+        }
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut pending: MutexGuard<'a, Pending>,
+        pause: Option<Duration>,
+    ) -> MutexGuard<'a, Pending> {
+        pending.asleep = true;
+        let mut pending = match pause {
+            Some(pause) => {
+                let woken = self.wake.wait_timeout(pending, pause);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => {
+                let woken = self.wake.wait(pending);
+                woken.unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        pending.asleep = false;
+        pending
+    }
+
+    /// Waits this long, or until it is to stop, which it says.
+    fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let mut pending = self.lock();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if pending.stopping || left.is_zero() {
+                return pending.stopping;
+            }
+            let woken = self.wake.wait_timeout(pending, left);
+            pending = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lets go of committed bytes; says whether that ends being full.
+    fn release(&self) -> bool {
+        let mut pending = self.lock();
+        pending.in_flight = 0;
+        let is_room = pending.batch.bytes() <= self.queue_bytes / 2;
+        is_room && self.full.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// What the storage thread owns.
+struct Writer {
+    database: Database,
+    shared: Arc<Shared>,
+    witness: Arc<dyn Witness>,
+    next_commit: Instant,
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self) -> Result<(), StoreError> {
+        let _guard = AbortOnPanic;
+        let mut batch = Batch::default();
+        let mut loads = Vec::new();
+        let interval = self.database.options.lazy_interval;
+        loop {
+            let next_commit = self.next_commit;
+            let is_end = self
+                .shared
+                .take(&mut batch, &mut loads, next_commit, interval);
+            if !batch.is_empty() {
+                self.next_commit = Instant::now() + self.database.options.commit_interval;
+                self.commit(&batch)?;
+                self.tell(&batch);
+            }
+            batch.clear();
+            for load in loads.drain(..) {
+                self.answer(load)?;
+            }
+            if is_end {
+                return self.database.close();
+            }
+        }
+    }
+
+    fn tell(&self, batch: &Batch) {
+        self.shared.committed.store(batch.last.0, Ordering::Release);
+        self.witness.committed(batch.last);
+        if self.shared.release() {
+            self.witness.room();
+        }
+    }
+
+    /// Commits a batch, however long that takes; fails only when told to stop meanwhile.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let number = self.database.batch() + 1;
+        match self.database.write(batch) {
+            Ok(()) => Ok(()),
+            Err(error) => self.recover(error, |database| {
+                if database.batch() < number {
+                    database.write(batch)
+                } else {
+                    database.confirm()
+                }
+            }),
+        }
+    }
+
+    fn answer(&mut self, load: Load) -> Result<(), StoreError> {
+        let messages = match self.database.load(load) {
+            Ok(messages) => messages,
+            Err(error) => self.recover(error, |database| database.load(load))?,
+        };
+        self.witness.loaded(load, messages);
+        Ok(())
+    }
+
+    /// Opens the file again and tries again until it works.
+    fn recover<T>(
+        &mut self,
+        mut error: StoreError,
+        mut attempt: impl FnMut(&mut Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if !self.failing {
+                self.failing = true;
+                self.witness.state(StoreState::Failing, &error.to_string());
+            }
+            let is_last = self.shared.pause(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
+            let reopened = self.database.reopen();
+            match reopened.and_then(|()| attempt(&mut self.database)) {
+                Ok(done) => {
+                    self.failing = false;
+                    self.witness.state(StoreState::Ready, "");
+                    return Ok(done);
+                }
+                Err(again) if is_last => return Err(again),
+                Err(again) => error = again,
+            }
+        }
+    }
+}
+
+/// Without its storage thread the broker would hold back acknowledgements for ever: the disk is
+/// the recovery.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
