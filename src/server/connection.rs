@@ -1,0 +1,359 @@
+//! The task of one admitted connection: reads batches into turns of the core, and writes what
+//! nobody else could. All of it is one poll function, so that an idle connection is small.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::engine::{By, Engine, Live, Step};
+use super::link::Link;
+use super::outbox::{Buffer, Outbox, Rest};
+use super::reading::{Batch, Carry};
+use crate::mqtt::Version;
+use crate::turn::CloseCause;
+
+/// For what is written last.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the client to close its side, so that what we wrote last is not lost by a reset.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A connection that had its CONNECT.
+pub(super) struct Connection {
+    inbound: Inbound,
+    link: Link,
+    carry: Carry,
+    /// Whether the carry has whole packets that wait for their turn.
+    ready: bool,
+    closing: bool,
+    /// Whether writing failed.
+    broken: bool,
+    writing: Option<Box<Writing>>,
+    /// How long the socket may take nothing.
+    stall: Duration,
+    _live: Live,
+}
+
+/// The way of packets into the core.
+struct Inbound {
+    seat: Seat,
+    version: Version,
+    /// Our Maximum Packet Size.
+    packet_size: usize,
+}
+
+/// What was agreed on for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Its protocol.
+    pub(super) version: Version,
+    /// Our Maximum Packet Size.
+    pub(super) packet_size: usize,
+    /// How long the socket may take nothing.
+    pub(super) stall: Duration,
+}
+
+/// The task's own writing, while the socket is slow.
+pub(super) struct Writing {
+    half: Option<OwnedWriteHalf>,
+    buffer: Buffer,
+    /// Runs while the socket takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+/// A place among the connections. It is left for good, also when the task panics.
+pub(super) struct Seat {
+    pub(super) engine: Arc<Engine>,
+    pub(super) outbox: Arc<Outbox>,
+    /// What the core is told, when it knows the connection and did not end it itself.
+    pub(super) cause: Option<CloseCause>,
+}
+
+impl Seat {
+    /// A turn of the core for this connection.
+    pub(super) fn turn(&self, act: impl FnOnce(&mut Step<'_>)) {
+        self.engine.turn(By::Connection(&self.outbox), act);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let id = self.outbox.id();
+        let cause = self.cause.take();
+        self.turn(|step| {
+            if let Some(cause) = cause.filter(|_| !self.outbox.is_closing()) {
+                step.close(id, cause);
+            }
+            step.leave(id);
+        });
+    }
+}
+
+/// Why the task is done.
+enum End {
+    /// All is written; the socket is closed in order.
+    Closed,
+    /// The client or the network ended it.
+    Gone(CloseCause),
+}
+
+impl End {
+    fn failed(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Gone(CloseCause::Peer { flushed: false }),
+            _ => Self::Gone(CloseCause::Network(error.to_string().into())),
+        }
+    }
+}
+
+impl Connection {
+    /// Serves the connection of `seat`, beginning with what `carry` has.
+    pub(super) fn new(seat: Seat, link: Link, carry: Carry, terms: Terms) -> Self {
+        let live = Live::new(&seat.engine);
+        let inbound = Inbound {
+            seat,
+            version: terms.version,
+            packet_size: terms.packet_size,
+        };
+        Self {
+            inbound,
+            link,
+            carry,
+            ready: true,
+            closing: false,
+            broken: false,
+            writing: None,
+            stall: terms.stall,
+            _live: live,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn serve(mut self) {
+        match poll_fn(|cx| self.poll(cx)).await {
+            End::Closed => self.linger().await,
+            End::Gone(cause) => self.inbound.seat.cause = Some(cause),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if let Poll::Ready(end) = self.poll_output(cx) {
+                return Poll::Ready(end);
+            }
+            if let Err(end) = ready!(self.poll_input(cx)) {
+                return Poll::Ready(end);
+            }
+        }
+    }
+
+    /// Handles one batch.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.closing || self.is_choked() {
+            return Poll::Pending;
+        }
+        let Self {
+            inbound,
+            link,
+            carry,
+            ..
+        } = self;
+        if self.ready {
+            if inbound.seat.engine.must_wait(&inbound.seat.outbox) {
+                return Poll::Pending;
+            }
+            self.ready = carry.again(|bytes| inbound.handle(bytes));
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(carry.poll_read(link, cx, |bytes| inbound.handle(bytes))) {
+            Ok(Some(ready)) => {
+                self.ready = ready;
+                Poll::Ready(Ok(()))
+            }
+            Ok(None) => {
+                let flushed = !self.broken && inbound.seat.outbox.is_flushed();
+                Poll::Ready(Err(End::Gone(CloseCause::Peer { flushed })))
+            }
+            Err(error) => Poll::Ready(Err(End::failed(&error))),
+        }
+    }
+
+    /// Whether the client has to read before it may say more: what the core sends by itself stops
+    /// at the outbox's limit, but each packet of the client has its answer.
+    fn is_choked(&self) -> bool {
+        let outbox = &self.inbound.seat.outbox;
+        self.writing.is_some() && outbox.unwritten() > 2 * outbox.limit()
+    }
+
+    /// Writes what this task has to write. Pending also when there is nothing.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.inbound.seat.outbox.take_signal() {
+            self.look();
+        }
+        if self.writing.is_none() {
+            return Poll::Pending;
+        }
+        let wrote = self.poll_write(cx);
+        self.inbound.tell_fullness();
+        match wrote {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(end)) => Poll::Ready(end),
+            Poll::Ready(Err(error)) if self.closing => Poll::Ready(End::failed(&error)),
+            Poll::Ready(Err(_)) => {
+                // Reading goes on to its own end: a DISCONNECT may be in what arrived before.
+                self.writing = None;
+                self.broken = true;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Looks what the task was woken for.
+    fn look(&mut self) {
+        let outbox = &self.inbound.seat.outbox;
+        if !self.closing && outbox.is_closing() {
+            self.closing = true;
+            self.stall = CLOSE_TIMEOUT;
+            if let Some(writing) = &mut self.writing {
+                writing.stalled = None;
+            }
+        }
+        if let Some((half, buffer)) = outbox.take_over() {
+            let stalled = None;
+            self.writing = Some(Box::new(Writing {
+                half,
+                buffer,
+                stalled,
+            }));
+        }
+        self.inbound.tell_fullness();
+    }
+
+    /// Writes until nothing is left, all was written that ever will be, or the socket is stuck.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+        let Self {
+            inbound,
+            link,
+            writing,
+            stall,
+            ..
+        } = self;
+        let outbox = &inbound.seat.outbox;
+        let Some(work) = writing else {
+            return Poll::Pending;
+        };
+        loop {
+            if work.buffer.is_empty() {
+                match link.poll_flush(cx) {
+                    Poll::Pending => return work.poll_stalled(*stall, cx).map(Ok),
+                    Poll::Ready(flushed) => flushed?,
+                }
+                match outbox.rest(&mut work.half) {
+                    Rest::More(more) => work.buffer = more,
+                    Rest::Close => return Poll::Ready(Ok(End::Closed)),
+                    Rest::Nothing => {
+                        *writing = None;
+                        return Poll::Pending;
+                    }
+                }
+            }
+            match link.poll_write(&mut work.half, cx, &work.buffer) {
+                Poll::Pending => return work.poll_stalled(*stall, cx).map(Ok),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => {
+                    let count = count?;
+                    outbox.wrote(count);
+                    work.buffer.advance(count);
+                    work.stalled = None;
+                }
+            }
+        }
+    }
+
+    /// Closes our side and waits for the client to close its own.
+    async fn linger(mut self) {
+        self.writing = None; // Drops the half: FIN.
+        let until = Instant::now() + LINGER;
+        let shutdown = poll_fn(|cx| self.link.poll_shutdown(cx));
+        if !matches!(timeout_at(until, shutdown).await, Ok(Ok(()))) {
+            return;
+        }
+        let mut nothing = Carry::default();
+        let mut discard = async || {
+            let read = |cx: &mut Context<'_>| {
+                nothing.poll_read(&mut self.link, cx, |bytes| (bytes.len(), ()))
+            };
+            poll_fn(read).await
+        };
+        while let Ok(Ok(Some(()))) = timeout_at(until, discard()).await {}
+    }
+}
+
+impl Writing {
+    /// Ends the connection when the socket takes nothing for too long.
+    fn poll_stalled(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<End> {
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
+        let why = "the client does not read what it is sent";
+        Poll::Ready(End::Gone(CloseCause::Network(why.into())))
+    }
+}
+
+impl Inbound {
+    /// Handles the whole packets of `bytes` in one turn: how much of it is done with, and whether
+    /// the rest waits for room in the store.
+    fn handle(&self, bytes: &[u8]) -> (usize, bool) {
+        let seat = &self.seat;
+        let Batch {
+            packets,
+            used,
+            error,
+        } = match self.decode(bytes) {
+            Some(batch) => batch,
+            None => return (0, true),
+        };
+        if packets.is_empty() && error.is_none() {
+            return (used, false);
+        }
+        let id = seat.outbox.id();
+        let broken = error.is_some();
+        seat.turn(|step| {
+            for packet in packets {
+                step.packet(id, packet);
+            }
+            if let Some(error) = error {
+                let reason = error.reason();
+                let why = error.to_string().into();
+                step.close(id, CloseCause::Malformed { reason, why });
+            }
+        });
+        if broken {
+            seat.outbox.close();
+            return (bytes.len(), false);
+        }
+        (used, false)
+    }
+
+    /// The packets, or `None` when the store has no room for them.
+    fn decode<'a>(&self, bytes: &'a [u8]) -> Option<Batch<'a>> {
+        let batch = Batch::decode(bytes, self.version, self.packet_size);
+        let seat = &self.seat;
+        let wait = seat.engine.is_full() && batch.needs_store();
+        (!wait || !seat.engine.must_wait(&seat.outbox)).then_some(batch)
+    }
+
+    /// Tells the core when the outbox became full or drained.
+    fn tell_fullness(&self) {
+        if self.seat.outbox.fullness_changed() {
+            self.seat.turn(|step| step.fullness(&self.seat.outbox));
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! The one lock around the core, and what a turn of it means for sockets and disk.
+//!
+//! A [`turn`](Engine::turn) locks, lets the core handle what came, and still under the lock
+//! appends output to the outboxes and records to the store: memory copies only, so that output
+//! and log are in the order of the decisions. System calls come after the unlock: who produced
+//! output writes it, once, at the end of its turn.
+//!
+//! A panic under the lock aborts the process: what is on disk is the recovery.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+use super::clock::{self, Clock};
+use super::outbox::{Appended, Buffer, Next, Outbox, Peer, SLICES};
+use super::slots::Slots;
+use super::{log, store};
+use crate::auth::Identity;
+use crate::auth::acl::Acl;
+use crate::broker::Broker;
+use crate::mqtt::Packet;
+use crate::mqtt::packet::Connect;
+use crate::store::{Checkpoint, StoreError};
+use crate::time::{Timestamp, WallClock};
+use crate::turn::{CloseCause, ConnectionId, Event, Load, Record, RecordNumber, Turn};
+
+/// Writes at the end of one turn; the tasks of other connections are woken.
+const INLINE_WRITES: usize = 64;
+
+/// What the engine asks of the store.
+pub(super) trait Disk: Send + Sync {
+    /// See [`store::Store::submit`].
+    fn submit(
+        &self,
+        records: &mut Vec<Record>,
+        loads: &mut Vec<Load>,
+        last: RecordNumber,
+        wanted: bool,
+        checkpoint: Checkpoint,
+    );
+    /// See [`store::Store::is_full`].
+    fn is_full(&self) -> bool;
+    /// See [`store::Store::stop`].
+    fn stop(&self) -> Result<(), StoreError>;
+}
+
+/// The core and all that its turns touch.
+pub(super) struct Engine {
+    core: Mutex<Core>,
+    clock: Clock,
+    disk: OnceLock<Box<dyn Disk>>,
+    /// All records up to this one are on disk.
+    committed: AtomicU64,
+    /// Outboxes with output that waits for the disk.
+    waiting: Mutex<Vec<Arc<Outbox>>>,
+    /// Connections whose next packets need room in the store.
+    starved: Mutex<Vec<Arc<Outbox>>>,
+    outbox_bytes: usize,
+    /// The time that the timer sleeps until.
+    due: AtomicU64,
+    timer: Notify,
+    /// When the store last got something, and with it the time.
+    submitted: AtomicU64,
+    stopping: AtomicBool,
+    /// Admitted connections.
+    live: AtomicUsize,
+    quiet: Notify,
+}
+
+struct Core {
+    broker: Broker,
+    turn: Turn,
+    slots: Slots,
+    wall: WallClock,
+}
+
+/// Who makes a turn.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// A connection's task, which looks at its own outbox before it sleeps.
+    Connection(&'a Outbox),
+    /// The timer, or who starts and stops.
+    Server,
+    /// The storage thread: it writes to no socket.
+    Storage,
+}
+
+/// What is to be done after the unlock.
+#[derive(Default)]
+struct Work {
+    /// Claimed outboxes and their sockets.
+    write: Vec<(Arc<Outbox>, OwnedWriteHalf)>,
+    /// Connections whose task goes on.
+    wake: Vec<Arc<Outbox>>,
+    /// Outboxes with output that began to wait.
+    listed: Vec<Arc<Outbox>>,
+    overflowed: Vec<Arc<Outbox>>,
+    /// Whether output of this turn waits for the disk.
+    wanted: bool,
+}
+
+thread_local! {
+    static SPARE_WORK: Cell<Work> = Cell::default();
+}
+
+impl Engine {
+    /// An engine around `broker`, before [`start`](Self::start).
+    pub(super) fn new(broker: Broker, clock: Clock, wall: WallClock, outbox_bytes: usize) -> Self {
+        let core = Core {
+            broker,
+            turn: Turn::default(),
+            slots: Slots::default(),
+            wall,
+        };
+        let now = clock.now();
+        Self {
+            core: Mutex::new(core),
+            clock,
+            disk: OnceLock::new(),
+            committed: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            starved: Mutex::default(),
+            outbox_bytes,
+            due: AtomicU64::new(u64::MAX),
+            timer: Notify::new(),
+            submitted: AtomicU64::new(now.0),
+            stopping: AtomicBool::new(false),
+            live: AtomicUsize::new(0),
+            quiet: Notify::new(),
+        }
+    }
+
+    /// Gives it the store, once, before the first turn.
+    pub(super) fn start(&self, disk: Box<dyn Disk>) {
+        assert!(self.disk.set(disk).is_ok(), "the store is given once");
+    }
+
+    /// Lets the core act, and does what it asks for.
+    pub(super) fn turn<R>(&self, by: By<'_>, act: impl FnOnce(&mut Step<'_>) -> R) -> R {
+        let mut work = SPARE_WORK.take();
+        let committed = self.committed();
+        let (result, events) = {
+            let mut core = self.lock();
+            let _abort = AbortOnPanic;
+            let mut step = Step {
+                now: self.clock.now(),
+                engine: self,
+                core: &mut core,
+                work: &mut work,
+                committed,
+            };
+            let result = act(&mut step);
+            (result, step.finish())
+        };
+        for (event, peer) in events {
+            log::write(&event, peer);
+        }
+        if work.wanted && self.committed() != committed {
+            self.release(); // The commit may have come before what waits for it was listed.
+        }
+        work.carry_out(by);
+        SPARE_WORK.set(work);
+        result
+    }
+
+    /// Seats a connection. `waker` wakes its task.
+    pub(super) fn seat(
+        &self,
+        peer: Peer,
+        half: Option<OwnedWriteHalf>,
+        waker: Waker,
+    ) -> Arc<Outbox> {
+        let make = |id| Outbox::new(id, peer, self.outbox_bytes, half, waker);
+        self.lock().slots.insert(make)
+    }
+
+    /// All records up to `up_to` are on disk: lets go what waited for them.
+    pub(super) fn set_committed(&self, up_to: RecordNumber) {
+        self.committed.fetch_max(up_to.0, Ordering::SeqCst);
+        self.release();
+    }
+
+    /// Whether a packet that needs the store has to wait. If so, `outbox` is woken when there is
+    /// room.
+    pub(super) fn must_wait(&self, outbox: &Arc<Outbox>) -> bool {
+        if !self.is_full() {
+            return false;
+        }
+        if !outbox.set_starved(true) {
+            lock(&self.starved).push(Arc::clone(outbox));
+        }
+        self.is_full() // Room may have come before it stood in the list.
+    }
+
+    /// Whether the store's queue is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.disk().is_full()
+    }
+
+    /// The store has room again.
+    pub(super) fn room(&self) {
+        for outbox in std::mem::take(&mut *lock(&self.starved)) {
+            outbox.set_starved(false);
+            outbox.wake();
+        }
+    }
+
+    /// Now.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The broker's clock.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// When the core wants to be called next.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let due = self.due.load(Ordering::SeqCst);
+        (due != u64::MAX).then_some(Timestamp(due))
+    }
+
+    /// Calls the core, as it wanted.
+    pub(super) fn tick(&self) {
+        self.due.store(u64::MAX, Ordering::SeqCst); // The turn sets it anew.
+        self.turn(By::Server, |step| step.call(Broker::handle_timeout));
+    }
+
+    /// Told when [`due`](Self::due) got earlier.
+    pub(super) fn timer(&self) -> &Notify {
+        &self.timer
+    }
+
+    /// When the store last got something.
+    pub(super) fn last_checkpoint(&self) -> Timestamp {
+        Timestamp(self.submitted.load(Ordering::Relaxed))
+    }
+
+    /// Writes the time into the store, though nothing else happened.
+    pub(super) fn checkpoint(&self) {
+        self.turn(By::Server, |step| step.work.wanted = true);
+    }
+
+    /// Takes the wall clock anew where it was set.
+    pub(super) fn check_wall_clock(&self) {
+        let shown = clock::unix_ms();
+        let mut core = self.lock();
+        let now = self.clock.now();
+        if clock::has_jumped(core.wall, now, shown) {
+            core.wall = WallClock::new(now, shown);
+            let wall = core.wall;
+            core.broker.set_wall_clock(wall);
+        }
+    }
+
+    /// Takes other rights.
+    pub(super) fn set_acl(&self, acl: Option<Acl>) {
+        self.lock().broker.set_acl(acl);
+    }
+
+    /// Whether the broker stops: no client is admitted any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Says goodbye to all clients.
+    pub(super) fn say_goodbye(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.turn(By::Server, |step| {
+            step.call(Broker::handle_shutdown);
+            for outbox in step.core.slots.iter() {
+                outbox.close();
+            }
+        });
+    }
+
+    /// Waits until no admitted connection is left.
+    pub(super) async fn quiet(&self) {
+        loop {
+            let quiet = self.quiet.notified();
+            if self.live.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    /// Stops the store: all that was submitted is on disk then.
+    pub(super) fn stop_store(&self) -> Result<(), StoreError> {
+        self.disk().stop()
+    }
+
+    fn release(&self) {
+        loop {
+            let up_to = self.committed();
+            let now = self.clock.now();
+            let mut waiting = std::mem::take(&mut *lock(&self.waiting));
+            waiting.retain(|outbox| outbox.release(up_to, now));
+            lock(&self.waiting).append(&mut waiting);
+            // A commit meanwhile may have found the list empty.
+            if self.committed() == up_to {
+                return;
+            }
+        }
+    }
+
+    fn committed(&self) -> RecordNumber {
+        RecordNumber(self.committed.load(Ordering::SeqCst))
+    }
+
+    fn disk(&self) -> &dyn Disk {
+        let disk = self
+            .disk
+            .get()
+            .expect("the store is given before the first turn");
+        &**disk
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One turn of the core, under its lock.
+pub(super) struct Step<'a> {
+    engine: &'a Engine,
+    core: &'a mut Core,
+    work: &'a mut Work,
+    now: Timestamp,
+    committed: RecordNumber,
+}
+
+impl Step<'_> {
+    /// A CONNECT came.
+    pub(super) fn connect(&mut self, id: ConnectionId, who: Identity, connect: Connect<'_>) {
+        self.call(|broker, now, turn| broker.handle_connect(id, who, connect, now, turn));
+    }
+
+    /// A packet came.
+    pub(super) fn packet(&mut self, id: ConnectionId, packet: Packet<'_>) {
+        self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+    }
+
+    /// A connection ends.
+    pub(super) fn close(&mut self, id: ConnectionId, cause: CloseCause) {
+        self.call(|broker, now, turn| broker.handle_close(id, cause, now, turn));
+    }
+
+    /// Tells the core that an outbox became full or drained, if so.
+    pub(super) fn fullness(&mut self, outbox: &Outbox) {
+        if let Some(full) = outbox.take_fullness() {
+            let id = outbox.id();
+            self.call(|broker, now, turn| broker.handle_outbox(id, full, now, turn));
+        }
+    }
+
+    /// Frees the seat of a connection.
+    pub(super) fn leave(&mut self, id: ConnectionId) {
+        self.core.slots.remove(id);
+    }
+
+    /// Calls the core and appends its output. Each call by itself, so that output stands in the
+    /// order of what caused it.
+    pub(super) fn call(&mut self, handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn)) {
+        handle(&mut self.core.broker, self.now, &mut self.core.turn);
+        self.append();
+        while let Some(outbox) = self.work.overflowed.pop() {
+            if let Some(full) = outbox.take_fullness() {
+                let Core { broker, turn, .. } = &mut *self.core;
+                broker.handle_outbox(outbox.id(), full, self.now, turn);
+                self.append();
+            }
+        }
+    }
+
+    /// Appends what is held before what may leave: a CONNACK comes first, and what it must not be
+    /// overtaken by stands in the same call.
+    fn append(&mut self) {
+        let Core { turn, slots, .. } = &mut *self.core;
+        for held in turn.held.drain(..) {
+            if let Some(outbox) = slots.get(held.outgoing.connection) {
+                let output = held.outgoing.output;
+                let appended = outbox.hold(held.until, output, self.committed, self.now);
+                self.work.note(outbox, appended);
+            }
+        }
+        for outgoing in turn.send.drain(..) {
+            if let Some(outbox) = slots.get(outgoing.connection) {
+                let appended = outbox.send(outgoing.output, self.now);
+                self.work.note(outbox, appended);
+            }
+        }
+    }
+
+    /// Hands the records to the store. Events come with who is at the other end.
+    fn finish(self) -> Vec<(Event, Option<Peer>)> {
+        let engine = self.engine;
+        let core = self.core;
+        if !self.work.listed.is_empty() {
+            lock(&engine.waiting).append(&mut self.work.listed);
+        }
+        let turn = &mut core.turn;
+        if self.work.wanted || !turn.records.is_empty() || !turn.loads.is_empty() {
+            let checkpoint = Checkpoint {
+                at: self.now,
+                unix_ms: core.wall.unix_ms(self.now),
+            };
+            let last = turn.last_record();
+            let wanted = self.work.wanted;
+            let disk = engine.disk();
+            disk.submit(&mut turn.records, &mut turn.loads, last, wanted, checkpoint);
+            engine.submitted.store(self.now.0, Ordering::Relaxed);
+        }
+        let next = core.broker.next_timeout().map_or(u64::MAX, |next| next.0);
+        if next < engine.due.load(Ordering::SeqCst) {
+            engine.due.store(next, Ordering::SeqCst);
+            engine.timer.notify_one();
+        }
+        let slots = &core.slots;
+        let events = core.turn.events.drain(..);
+        events
+            .map(|event| (log::connection(&event).and_then(|id| slots.get(id)), event))
+            .map(|(outbox, event)| (event, outbox.map(|outbox| outbox.peer())))
+            .collect()
+    }
+}
+
+impl Work {
+    fn note(&mut self, outbox: &Arc<Outbox>, appended: Appended) {
+        self.wanted |= appended.held;
+        if let Some(half) = appended.claimed {
+            self.write.push((Arc::clone(outbox), half));
+        }
+        if appended.wake {
+            self.wake.push(Arc::clone(outbox));
+        }
+        if appended.list {
+            self.listed.push(Arc::clone(outbox));
+        }
+        if appended.overflowed {
+            self.overflowed.push(Arc::clone(outbox));
+        }
+    }
+
+    /// Writes and wakes, without any lock.
+    fn carry_out(&mut self, by: By<'_>) {
+        self.wanted = false;
+        let budget = if matches!(by, By::Storage) {
+            0
+        } else {
+            INLINE_WRITES
+        };
+        for (done, (outbox, half)) in self.write.drain(..).enumerate() {
+            if done < budget {
+                write_out(&outbox, half);
+            } else {
+                outbox.hand_over(half, Buffer::default(), 0);
+            }
+        }
+        for outbox in self.wake.drain(..) {
+            match by {
+                By::Connection(own) if own.id() == outbox.id() => outbox.mark(),
+                _ => outbox.wake(),
+            }
+        }
+    }
+}
+
+/// Writes until nothing is left or the socket takes no more.
+fn write_out(outbox: &Outbox, mut half: OwnedWriteHalf) {
+    let mut written = 0;
+    while let Next::Write(back, mut buffer) = outbox.next_to_write(half, written) {
+        half = back;
+        written = 0;
+        while !buffer.is_empty() {
+            match write_some(&half, &buffer) {
+                Ok(count) if count > 0 => {
+                    written += count;
+                    buffer.advance(count);
+                }
+                // The task meets the same error, and ends the connection for it.
+                _ => return outbox.hand_over(half, buffer, written),
+            }
+        }
+    }
+}
+
+fn write_some(half: &OwnedWriteHalf, buffer: &Buffer) -> io::Result<usize> {
+    let mut slices = [io::IoSlice::new(&[]); SLICES];
+    match buffer.slices(&mut slices) {
+        1 => half.try_write(&slices[0]),
+        count => half.try_write_vectored(&slices[..count]),
+    }
+}
+
+/// Counts an admitted connection as long as it lives.
+pub(super) struct Live(Arc<Engine>);
+
+impl Live {
+    /// One more.
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        engine.live.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.0.live.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.quiet.notify_waiters();
+        }
+    }
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Disk for store::Store {
+    fn submit(
+        &self,
+        records: &mut Vec<Record>,
+        loads: &mut Vec<Load>,
+        last: RecordNumber,
+        wanted: bool,
+        checkpoint: Checkpoint,
+    ) {
+        Self::submit(self, records, loads, last, wanted, checkpoint);
+    }
+
+    fn is_full(&self) -> bool {
+        Self::is_full(self)
+    }
+
+    fn stop(&self) -> Result<(), StoreError> {
+        Self::stop(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,438 @@
+//! What one connection is going to be told: bytes that may leave, and output that still waits.
+//!
+//! **The right to write.** Whoever appends to an outbox that nobody writes takes the right with
+//! the first byte, as the socket's writing half itself, and gives it back when all is written;
+//! others only append. When the socket takes no more, the right goes to the connection's task.
+//! The task of a TLS connection has it always.
+//!
+//! Lock order: the core, then an outbox. No system call is made under an outbox's lock.
+
+mod buffer;
+mod order;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::mqtt::codec;
+use crate::mqtt::reply::EncodeContext;
+use crate::mqtt::{Reply, Version};
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, Output, RecordNumber};
+
+pub(super) use buffer::{Buffer, SHARED_FROM, SLICES};
+use order::Order;
+
+/// Who is at the other end, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its address.
+    pub(super) address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub(super) tls: bool,
+}
+
+/// The outbox of one connection.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    id: ConnectionId,
+    peer: Peer,
+    /// Bytes above which it is full.
+    limit: usize,
+    /// Of the connection's task, which stays one and the same for its life.
+    waker: Waker,
+    signal: AtomicBool,
+    /// Whether the engine has it in its list of those that wait for the store.
+    starved: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    version: Version,
+    maximum_packet_size: usize,
+    queue: Buffer,
+    order: Order,
+    right: Right,
+    /// Bytes that were appended and are not yet handed to the operating system.
+    unwritten: usize,
+    /// What the core knows: that it is full.
+    told_full: bool,
+    /// Whether the engine has it in its list of those with held output.
+    listed: bool,
+    closing: bool,
+}
+
+/// Who has the right to write.
+#[derive(Debug)]
+enum Right {
+    /// Nobody: it is there to be taken.
+    Free(OwnedWriteHalf),
+    /// Somebody, at the end of a turn.
+    Taken,
+    /// The connection's task, which has not taken it yet; with what is to be written first.
+    ForTask(Option<OwnedWriteHalf>, Option<Box<Buffer>>),
+    /// The connection's task, at work.
+    Task,
+}
+
+/// What the caller has to do after it appended.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Appended {
+    /// Write this connection's output.
+    pub(super) claimed: Option<OwnedWriteHalf>,
+    /// Wake its task.
+    pub(super) wake: bool,
+    /// Output waits in an outbox where none did.
+    pub(super) list: bool,
+    /// Output waits.
+    pub(super) held: bool,
+    /// The core has to be told that the outbox is full.
+    pub(super) overflowed: bool,
+}
+
+/// What the connection's task finds after it wrote.
+#[derive(Debug)]
+pub(super) enum Rest {
+    /// More to write.
+    More(Buffer),
+    /// Nothing; the right is given back.
+    Nothing,
+    /// Nothing will come any more: the socket is to be closed.
+    Close,
+}
+
+impl Outbox {
+    /// An empty outbox. `half` is `None` for a connection that only its task can write to.
+    pub(super) fn new(
+        id: ConnectionId,
+        peer: Peer,
+        limit: usize,
+        half: Option<OwnedWriteHalf>,
+        waker: Waker,
+    ) -> Self {
+        let right = match half {
+            Some(half) => Right::Free(half),
+            None => Right::ForTask(None, None),
+        };
+        let state = State {
+            version: Version::V311,
+            maximum_packet_size: usize::MAX,
+            queue: Buffer::default(),
+            order: Order::default(),
+            right,
+            unwritten: 0,
+            told_full: false,
+            listed: false,
+            closing: false,
+        };
+        Self {
+            id,
+            peer,
+            limit,
+            waker,
+            signal: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Bytes above which it is full.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Notes that its task waits for the store, or not any more. What was noted before.
+    pub(super) fn set_starved(&self, starved: bool) -> bool {
+        self.starved.swap(starved, Ordering::AcqRel)
+    }
+
+    /// What the CONNECT says of how packets have to look.
+    pub(super) fn set_protocol(&self, version: Version, maximum_packet_size: Option<u32>) {
+        let mut state = self.lock();
+        state.version = version;
+        let size = maximum_packet_size.and_then(|size| usize::try_from(size).ok());
+        state.maximum_packet_size = size.unwrap_or(usize::MAX);
+    }
+
+    /// Output that needs no record: leaves at once, unless it has to stay behind what waits.
+    pub(super) fn send(&self, output: Output, now: Timestamp) -> Appended {
+        let mut state = self.lock();
+        if state.closing {
+            return Appended::default();
+        }
+        if state.order.may_pass(&output) {
+            state.append(output, now);
+            return self.claim(&mut state, false);
+        }
+        state.hold(RecordNumber(0), output)
+    }
+
+    /// Output that leaves when `until` is on disk; `committed` is.
+    pub(super) fn hold(
+        &self,
+        until: RecordNumber,
+        output: Output,
+        committed: RecordNumber,
+        now: Timestamp,
+    ) -> Appended {
+        let mut state = self.lock();
+        if state.closing {
+            return Appended::default();
+        }
+        if until <= committed && state.order.is_empty() {
+            state.append(output, now);
+            return self.claim(&mut state, false);
+        }
+        state.hold(until, output)
+    }
+
+    /// Lets go what waited for `committed`, and wakes the task for it. Whether more waits.
+    pub(super) fn release(&self, committed: RecordNumber, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        while let Some(output) = state.order.pop(committed) {
+            state.append(output, now);
+        }
+        state.listed = !state.order.is_empty();
+        let listed = state.listed;
+        let appended = self.claim(&mut state, true);
+        drop(state);
+        if appended.wake {
+            self.wake();
+        }
+        listed
+    }
+
+    /// Says that nothing will come any more: what is there is written, what waits is dropped.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.close();
+        let _ = self.claim(&mut state, true);
+        drop(state);
+        self.wake();
+    }
+
+    /// Whether it is closed for more output.
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    /// Whether all output was handed to the operating system.
+    pub(super) fn is_flushed(&self) -> bool {
+        let state = self.lock();
+        state.unwritten == 0 && state.order.is_empty()
+    }
+
+    /// Bytes that wait for the socket.
+    pub(super) fn unwritten(&self) -> usize {
+        self.lock().unwritten
+    }
+
+    /// Whether [`take_fullness`](Self::take_fullness) has something to say.
+    pub(super) fn fullness_changed(&self) -> bool {
+        self.lock().fullness(self.limit).is_some()
+    }
+
+    /// What the core has to be told: that it is full, or that it drained. Under the core's lock.
+    pub(super) fn take_fullness(&self) -> Option<bool> {
+        let mut state = self.lock();
+        let full = state.fullness(self.limit)?;
+        state.told_full = full;
+        Some(full)
+    }
+
+    /// Wakes the connection's task, which then looks here.
+    pub(super) fn wake(&self) {
+        if !self.signal.swap(true, Ordering::AcqRel) {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// Like [`wake`](Self::wake), from the connection's task itself, which looks here before it
+    /// sleeps.
+    pub(super) fn mark(&self) {
+        self.signal.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody woke the task since it last asked.
+    pub(super) fn take_signal(&self) -> bool {
+        self.signal.load(Ordering::Relaxed) && self.signal.swap(false, Ordering::AcqRel)
+    }
+
+    /// For who took the right at the end of a turn: the next bytes, after `written` are out.
+    /// Without any, the right is given back with `half`.
+    pub(super) fn next_to_write(&self, half: OwnedWriteHalf, written: usize) -> Next {
+        let mut state = self.lock();
+        state.unwritten -= written;
+        if !state.queue.is_empty() {
+            return Next::Write(half, std::mem::take(&mut state.queue));
+        }
+        let wake = state.closing || state.fullness(self.limit).is_some();
+        state.right = if state.closing {
+            Right::ForTask(Some(half), None)
+        } else {
+            Right::Free(half)
+        };
+        drop(state);
+        if wake {
+            self.wake();
+        }
+        Next::Nothing
+    }
+
+    /// The socket takes no more, or failed: the connection's task goes on, with `rest` first.
+    pub(super) fn hand_over(&self, half: OwnedWriteHalf, rest: Buffer, written: usize) {
+        let mut state = self.lock();
+        state.unwritten -= written;
+        state.right = Right::ForTask(Some(half), Some(Box::new(rest)));
+        drop(state);
+        self.wake();
+    }
+
+    /// For the task: the right to write, if it was given to it.
+    pub(super) fn take_over(&self) -> Option<(Option<OwnedWriteHalf>, Buffer)> {
+        let mut state = self.lock();
+        if !matches!(state.right, Right::ForTask(..)) {
+            return None;
+        }
+        match std::mem::replace(&mut state.right, Right::Task) {
+            Right::ForTask(half, rest) => Some((half, rest.map(|rest| *rest).unwrap_or_default())),
+            _ => None,
+        }
+    }
+
+    /// For the task, when it wrote all that it had. `half` is given back when nothing is left.
+    pub(super) fn rest(&self, half: &mut Option<OwnedWriteHalf>) -> Rest {
+        let mut state = self.lock();
+        if !state.queue.is_empty() {
+            return Rest::More(std::mem::take(&mut state.queue));
+        }
+        if state.closing {
+            return Rest::Close;
+        }
+        state.right = match half.take() {
+            Some(half) => Right::Free(half),
+            None => Right::ForTask(None, None),
+        };
+        Rest::Nothing
+    }
+
+    /// For the task: `count` bytes are out.
+    pub(super) fn wrote(&self, count: usize) {
+        self.lock().unwritten -= count;
+    }
+
+    /// Sees that somebody writes what was appended: the caller, or with `by_task` the task.
+    fn claim(&self, state: &mut State, by_task: bool) -> Appended {
+        let overflowed = state.fullness(self.limit) == Some(true);
+        let mut appended = Appended {
+            overflowed,
+            wake: overflowed && by_task,
+            ..Appended::default()
+        };
+        if state.queue.is_empty() && !state.closing {
+            return appended;
+        }
+        match &state.right {
+            Right::Free(_) => {
+                let half = state.take_free();
+                if by_task || state.closing {
+                    state.right = Right::ForTask(half, None);
+                    appended.wake = true;
+                } else {
+                    appended.claimed = half;
+                }
+            }
+            Right::ForTask(..) => appended.wake = true,
+            Right::Taken | Right::Task => appended.wake |= state.closing,
+        }
+        appended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What who has the right to write does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Writes these bytes.
+    Write(OwnedWriteHalf, Buffer),
+    /// Nothing.
+    Nothing,
+}
+
+impl State {
+    fn append(&mut self, output: Output, now: Timestamp) {
+        let Output::Packet(reply) = output else {
+            return self.close();
+        };
+        let context = EncodeContext {
+            version: self.version,
+            now,
+        };
+        let before = self.queue.len();
+        match reply {
+            Reply::Publish(delivery) if delivery.message.payload.len() > SHARED_FROM => {
+                self.queue
+                    .append(|bytes| codec::encode_publish_head(&delivery, context, bytes));
+                self.queue.share(delivery.message.payload.clone());
+            }
+            reply => {
+                let limit = self.maximum_packet_size;
+                self.queue
+                    .append(|bytes| codec::encode(&reply, context, limit, bytes));
+            }
+        }
+        self.unwritten += self.queue.len() - before;
+    }
+
+    fn hold(&mut self, until: RecordNumber, output: Output) -> Appended {
+        self.order.hold(until, output);
+        Appended {
+            held: true,
+            list: !std::mem::replace(&mut self.listed, true),
+            ..Appended::default()
+        }
+    }
+
+    fn take_free(&mut self) -> Option<OwnedWriteHalf> {
+        match std::mem::replace(&mut self.right, Right::Taken) {
+            Right::Free(half) => Some(half),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self) {
+        self.closing = true;
+        self.order.clear();
+    }
+
+    fn fullness(&self, limit: usize) -> Option<bool> {
+        if !self.told_full && self.unwritten > limit {
+            Some(true)
+        } else if self.told_full && self.unwritten < limit.div_ceil(2) {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

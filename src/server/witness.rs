@@ -1,0 +1,42 @@
+//! What the storage thread reports, on its way to the engine.
+
+use std::sync::Weak;
+
+use super::engine::{By, Engine};
+use super::log;
+use crate::store::Witness;
+use crate::turn::{Load, RecordNumber, StoreState, Stored};
+
+/// The engine, as the store knows it.
+pub(super) struct Ear(pub(super) Weak<Engine>);
+
+impl Witness for Ear {
+    fn committed(&self, up_to: RecordNumber) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.set_committed(up_to);
+        }
+    }
+
+    fn loaded(&self, load: Load, messages: Vec<Stored>) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.turn(By::Storage, |step| {
+                step.call(|broker, now, turn| broker.handle_loaded(load, messages, now, turn));
+            });
+        }
+    }
+
+    fn state(&self, state: StoreState, why: &str) {
+        log::store_state(state, why);
+        if let Some(engine) = self.0.upgrade() {
+            engine.turn(By::Storage, |step| {
+                step.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
+            });
+        }
+    }
+
+    fn room(&self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.room();
+        }
+    }
+}
