@@ -51,6 +51,7 @@
 //! data file, so that they are also the order of every queue. A session is **stored** from its first
 //! Session Expiry Interval above 0 until it ends; for a transient one nothing is.
 
+pub mod app;
 pub mod auth;
 pub mod broker;
 pub mod config;

@@ -1,3 +1,7 @@
 //! The `kedgemq` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kedgemq::app::main(std::env::args_os())
+}

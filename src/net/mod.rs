@@ -1,1 +1,6 @@
-//! net
+//! What lies between the operating system's sockets and the bytes of MQTT: addresses that listen,
+//! TLS, and the certificates that are made for development.
+
+pub mod certs;
+pub mod listen;
+pub mod tls;

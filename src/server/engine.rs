@@ -154,6 +154,7 @@ impl Engine {
                 work: &mut work,
                 committed,
             };
+            step.core.broker.set_committed(committed);
             let result = act(&mut step);
             (result, step.finish())
         };
@@ -365,8 +366,7 @@ impl Step<'_> {
         self.core.slots.remove(id);
     }
 
-    /// Calls the core and appends its output. Each call by itself, so that output stands in the
-    /// order of what caused it.
+    /// Calls the core and appends its output.
     pub(super) fn call(&mut self, handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn)) {
         handle(&mut self.core.broker, self.now, &mut self.core.turn);
         self.append();
@@ -379,22 +379,18 @@ impl Step<'_> {
         }
     }
 
-    /// Appends what is held before what may leave: a CONNACK comes first, and what it must not be
-    /// overtaken by stands in the same call.
+    /// Appends output, in the order of the decisions.
     fn append(&mut self) {
         let Core { turn, slots, .. } = &mut *self.core;
-        for held in turn.held.drain(..) {
-            if let Some(outbox) = slots.get(held.outgoing.connection) {
-                let output = held.outgoing.output;
-                let appended = outbox.hold(held.until, output, self.committed, self.now);
-                self.work.note(outbox, appended);
-            }
-        }
-        for outgoing in turn.send.drain(..) {
-            if let Some(outbox) = slots.get(outgoing.connection) {
-                let appended = outbox.send(outgoing.output, self.now);
-                self.work.note(outbox, appended);
-            }
+        for (until, outgoing) in turn.take_output() {
+            let Some(outbox) = slots.get(outgoing.connection) else {
+                continue;
+            };
+            let appended = match until {
+                Some(until) => outbox.hold(until, outgoing.output, self.committed, self.now),
+                None => outbox.send(outgoing.output, self.now),
+            };
+            self.work.note(outbox, appended);
         }
     }
 

@@ -31,7 +31,7 @@ fn writes_can_end_anywhere() {
     for step in 1..=whole.len() {
         let mut rest = Buffer::default();
         std::mem::swap(&mut rest, &mut buffer);
-        let mut seen = Vec::new();
+        let mut seen: Vec<u8> = Vec::new();
         while !rest.is_empty() {
             assert_eq!(rest.len(), whole.len() - seen.len());
             let next = contents(&rest);

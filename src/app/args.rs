@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use super::config_file::{LogFormat, LogLevel};
+use super::failure::Failure;
+use crate::net::listen::Address;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "kedgemq", version, about = ABOUT, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    /// What to do in place of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub run: Run,
+}
+
+const ABOUT: &str = "A TLS MQTT broker for edge gateways. Without a subcommand it runs in the \
+                     foreground; without a config file it listens on this machine alone.";
+
+/// The flags of a broker; each goes over the config file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Run {
+    /// Config file; none is read unless named
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen here without TLS (repeatable; replaces all listeners)
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt: Vec<Address>,
+    /// Listen here with TLS (repeatable; replaces all listeners)
+    #[arg(long, value_name = "ADDR")]
+    pub mqtts: Vec<Address>,
+    /// Directory of the data file [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Directory of the made certificates [default: certs]
+    #[arg(long, value_name = "DIR")]
+    pub certs: Option<PathBuf>,
+    /// One more name or IP address of the made server certificate (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub cert_name: Vec<String>,
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// The least important lines that are logged
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+}
+
+/// What the command does in place of running a broker.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find what is wrong with a config file and the files it names, without starting
+    Check {
+        /// Config file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Set the password of a user in a password file, which is made when it is not there
+    Passwd {
+        /// Password file
+        file: PathBuf,
+        /// User
+        user: String,
+        /// Delete the user
+        #[arg(short = 'D', long)]
+        delete: bool,
+    },
+}
+
+/// What becomes of the arguments.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Do this.
+    Do(Box<CommandLine>),
+    /// Print this: help, or the version.
+    Print(String),
+}
+
+/// Reads the arguments, the first of which is the command's own name.
+pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Parsed, Failure> {
+    match CommandLine::try_parse_from(arguments) {
+        Ok(line) => Ok(Parsed::Do(Box::new(line))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Parsed::Print(error.to_string()))
+            }
+            _ => Err(Failure::given(first_part(&error.to_string()))),
+        },
+    }
+}
+
+/// The error alone: usage and help that follow make it no clearer.
+fn first_part(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let until = ["\n\nUsage:", "\n\nFor more"];
+    let end = until
+        .iter()
+        .filter_map(|mark| text.find(mark))
+        .min()
+        .unwrap_or(text.len());
+    format!("{} (see kedgemq --help)", text[..end].trim())
+}
