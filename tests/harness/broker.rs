@@ -1,0 +1,235 @@
+//! `kedgemq` as a process, on free ports of 127.0.0.1 and in a directory of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::Lines;
+
+/// A running broker; it is killed and its directory removed when this is dropped.
+pub(crate) struct Broker {
+    directory: TempDir,
+    arguments: Vec<String>,
+    process: Process,
+    tls: Option<SocketAddr>,
+    plain: Option<SocketAddr>,
+}
+
+impl Broker {
+    /// One TLS and one plain listener, no configuration file.
+    pub(crate) fn start() -> Self {
+        let directory = new_directory();
+        let arguments = in_directory(
+            directory.path(),
+            &["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"],
+        );
+        Self::run(directory, arguments)
+    }
+
+    /// One plain listener and nothing else.
+    pub(crate) fn start_plain() -> Self {
+        let directory = new_directory();
+        let arguments = in_directory(directory.path(), &["--mqtt", "127.0.0.1:0"]);
+        Self::run(directory, arguments)
+    }
+
+    /// Listens as the configuration file says that `write` makes for the directory it is given.
+    pub(crate) fn start_configured(write: impl FnOnce(&Path) -> String) -> Self {
+        let directory = new_directory();
+        let file = directory.path().join("kedgemq.toml");
+        fs::write(&file, write(directory.path())).expect("the directory is ours");
+        let arguments = in_directory(directory.path(), &["-c", &text(&file)]);
+        Self::run(directory, arguments)
+    }
+
+    fn run(directory: TempDir, arguments: Vec<String>) -> Self {
+        let process = Process::start(&arguments);
+        let mut broker = Self {
+            directory,
+            arguments,
+            process,
+            tls: None,
+            plain: None,
+        };
+        broker.find_listeners();
+        broker
+    }
+
+    /// Waits for the start line, which comes after the listeners' lines.
+    fn find_listeners(&mut self) {
+        let listening = self.process.log.wait("the start line", 0, |lines| {
+            let started = lines.iter().any(|line| line.contains("started"));
+            started.then(|| {
+                lines
+                    .iter()
+                    .filter_map(|line| listener(line))
+                    .collect::<Vec<_>>()
+            })
+        });
+        let find = |tls| {
+            listening
+                .iter()
+                .find(|found| found.1 == tls)
+                .map(|found| found.0)
+        };
+        self.tls = find(true);
+        self.plain = find(false);
+    }
+
+    /// SIGKILL: nothing is flushed, nobody is told.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts again on the same data, on other free ports; kills what still runs.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.process = Process::start(&self.arguments);
+        self.find_listeners();
+    }
+
+    /// Sends a signal, as `kill` names it: `TERM`, `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.process.child.id());
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(command)
+            .status()
+            .expect("sh runs");
+        assert!(status.success(), "could not send SIG{name}");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        self.process.wait_exit()
+    }
+
+    /// Its log, of this start alone.
+    pub(crate) fn log(&self) -> &Lines {
+        &self.process.log
+    }
+
+    /// Waits for a line of its log that holds `text`, and gives it.
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        self.process.log.wait_for(text)
+    }
+
+    /// Waits for a line on stdout that holds `text`, and gives it.
+    pub(crate) fn wait_for_output(&self, text: &str) -> String {
+        self.process.output.wait_for(text)
+    }
+
+    /// Where it listens for TLS.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        self.tls.expect("this broker has a TLS listener")
+    }
+
+    /// Where it listens without TLS.
+    pub(crate) fn plain(&self) -> SocketAddr {
+        self.plain.expect("this broker has a plain listener")
+    }
+
+    /// The certificate that clients trust.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.path("certs/ca.crt")
+    }
+
+    /// A path in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.process.kill();
+        if thread::panicking() {
+            eprintln!("the broker's log:\n{}", self.process.log.text());
+        }
+    }
+}
+
+/// `kedgemq` with any arguments: for starts that must fail.
+pub(crate) struct Process {
+    child: Child,
+    log: Lines,
+    output: Lines,
+}
+
+impl Process {
+    /// Starts it; its working directory is of no importance, as all paths are absolute.
+    pub(crate) fn start<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kedgemq"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Lines::read(child.stderr.take().expect("stderr is piped"));
+        let output = Lines::read(child.stdout.take().expect("stdout is piped"));
+        Self { child, log, output }
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        assert!(
+            self.log.wait_end(),
+            "it does not end; its log:\n{}",
+            self.log.text()
+        );
+        self.child.wait().expect("it is our child")
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn log(&self) -> &Lines {
+        &self.log
+    }
+
+    fn kill(&mut self) {
+        // Fails only for one that has ended.
+        let _ = self.child.kill();
+        self.child.wait().expect("it is our child");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A directory that goes with its broker.
+pub(crate) fn new_directory() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("kedgemq-test-")
+        .tempdir()
+        .expect("a temporary directory")
+}
+
+/// `arguments` with data and certificates in `directory`.
+pub(crate) fn in_directory(directory: &Path, arguments: &[&str]) -> Vec<String> {
+    let data = text(&directory.join("data"));
+    let certs = text(&directory.join("certs"));
+    let mut all: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    all.extend(["--data".into(), data, "--certs".into(), certs]);
+    all
+}
+
+/// The address and whether it speaks TLS, of a line that says where the broker listens.
+fn listener(line: &str) -> Option<(SocketAddr, bool)> {
+    let field = |name: &str| {
+        let value = line.split_once(name)?.1.split_whitespace().next()?;
+        Some(value.trim_matches('"'))
+    };
+    let address = line.contains("listening").then(|| field("address="))??;
+    Some((address.parse().ok()?, field("tls=")? == "true"))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are UTF-8").to_owned()
+}
