@@ -22,9 +22,9 @@
 //! `server/engine` (the lock) → `broker` → `session/inbound` (alias, quota, duplicate) →
 //! `broker/publish` (rights, retained, refusals) → `broker/deliver` (a copy for each owner; hold
 //! the PUBACK) → `session/outbound` (window) or `session/queue` → the engine again: `send` to the
-//! outboxes, `records` and `held` to the store, unlock → `server/outbox` (one write); `store/writer`
-//! (one transaction, one fsync for all that wait) → what was held goes to the outboxes. Read the
-//! files in this order.
+//! outboxes, `records` and `held` to the store, unlock → `server/outbox` (one write);
+//! `store/writer` (one transaction, one fsync for all that wait) → what was held goes to the
+//! outboxes. Read the files in this order.
 //!
 //! # Floors
 //!
@@ -46,10 +46,10 @@
 //!
 //! # Words
 //!
-//! An **owner** has a queue: a session or a share group (share name *and* filter). A **copy** is one
-//! owner's share of a message, named by (owner, message). Message ids ascend through the life of a
-//! data file, so that they are also the order of every queue. A session is **stored** from its first
-//! Session Expiry Interval above 0 until it ends; for a transient one nothing is.
+//! An **owner** has a queue: a session or a share group (share name *and* filter). A **copy** is
+//! one owner's share of a message, named by (owner, message). Message ids ascend through the life
+//! of a data file, so that they are also the order of every queue. A session is **stored** from
+//! its first Session Expiry Interval above 0 until it ends; for a transient one nothing is.
 
 pub mod app;
 pub mod auth;
