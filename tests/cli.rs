@@ -15,20 +15,13 @@ fn kedgemq(directory: &Path, arguments: &[&str]) -> Command {
 
 /// Runs to the end; gives the exit code, stdout and stderr.
 fn finish(mut command: Command, input: &str) -> (i32, String, String) {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary is built");
     // A command that fails early does not read: then the pipe is broken, which is fine.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
+    let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    (status.code().expect("no signal ended it"), text(stdout), text(stderr))
 }
 
 /// The one line of a command that must fail with this code.
@@ -51,8 +44,8 @@ impl Running {
     fn start(directory: &Path, arguments: &[&str]) -> Self {
         let mut command = kedgemq(directory, arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut child = command.spawn().expect("the binary is built");
+        let log = BufReader::new(child.stderr.take().expect("stderr is piped"));
         Self { child, log }
     }
 
@@ -61,7 +54,7 @@ impl Running {
         let mut all = String::new();
         loop {
             let mut line = String::new();
-            let read = self.log.read_line(&mut line).unwrap();
+            let read = self.log.read_line(&mut line).expect("it runs");
             all.push_str(&line);
             assert!(read > 0, "the log ended without {text:?}:\n{all}");
             if line.contains(text) {
@@ -72,25 +65,14 @@ impl Running {
 
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([name, &id]).status().expect("it runs").success());
     }
 
     /// The exit code and all of stdout.
     fn end(&mut self) -> (i32, String) {
         let mut stdout = String::new();
-        self.child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut stdout)
-            .unwrap();
-        (self.child.wait().unwrap().code().unwrap(), stdout)
+        self.child.stdout.take().expect("it runs").read_to_string(&mut stdout).expect("it runs");
+        (self.child.wait().expect("it runs").code().expect("it runs"), stdout)
     }
 }
 
@@ -108,26 +90,11 @@ fn what_a_person_must_change_is_exit_code_2() {
     fs::write(here.join("bad.toml"), "[limits]\nreceive_maximum = 0\n").unwrap();
     let table: [(&[&str], &str); 6] = [
         (&["--port", "1"], "unexpected argument '--port' found"),
-        (
-            &["--mqtt", "1.2.3.4"],
-            "invalid value '1.2.3.4' for '--mqtt <ADDR>': write ip:port",
-        ),
-        (
-            &["--mqtt", "0.0.0.0:1"],
-            "--mqtt 0.0.0.0:1: other machines could connect",
-        ),
-        (
-            &["-c", "none.toml"],
-            "none.toml: cannot be read: No such file",
-        ),
-        (
-            &["-c", "bad.toml"],
-            "bad.toml:2: limits.receive_maximum: invalid value",
-        ),
-        (
-            &["check", "-c", "bad.toml"],
-            "bad.toml:2: limits.receive_maximum: invalid value",
-        ),
+        (&["--mqtt", "1.2.3.4"], "invalid value '1.2.3.4' for '--mqtt <ADDR>': write ip:port"),
+        (&["--mqtt", "0.0.0.0:1"], "--mqtt 0.0.0.0:1: other machines could connect"),
+        (&["-c", "none.toml"], "none.toml: cannot be read: No such file"),
+        (&["-c", "bad.toml"], "bad.toml:2: limits.receive_maximum: invalid value"),
+        (&["check", "-c", "bad.toml"], "bad.toml:2: limits.receive_maximum: invalid value"),
     ];
     for (arguments, text) in table {
         let line = failure(here, arguments, 2);
@@ -141,7 +108,8 @@ fn check_reads_the_files_that_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let config = "[auth]\npassword_file = \"users\"\nacl_file = \"acl\"\n[[listener]]\n\
-                  address = \"1\"\ntls = true\ncertificate = \"server.crt\"\nkey = \"server.key\"\n";
+                  address = \"1\"\ntls = true\ncertificate = \"server.crt\"\n\
+                  key = \"server.key\"\n";
     fs::write(here.join("a.toml"), config).unwrap();
     let check = ["check", "-c", "a.toml"];
     assert!(failure(here, &check, 2).contains("server.crt: cannot be read"));
@@ -156,14 +124,8 @@ fn check_reads_the_files_that_are_named() {
     fs::write(here.join("acl"), "user ada\ntopic a/#\n").unwrap();
     let (code, stdout, stderr) = finish(kedgemq(here, &check), "");
     assert_eq!(code, 0, "{stderr}");
-    assert!(
-        stdout.contains("users:1: "),
-        "an unknown hash is a warning: {stdout}"
-    );
-    assert!(
-        stdout.trim_end().ends_with("a.toml: no mistakes found"),
-        "{stdout}"
-    );
+    assert!(stdout.contains("users:1: "), "an unknown hash is a warning: {stdout}");
+    assert!(stdout.trim_end().ends_with("a.toml: no mistakes found"), "{stdout}");
 }
 
 #[test]
@@ -198,33 +160,18 @@ fn a_broker_starts_says_so_and_stops_at_sigterm() {
     let mut broker = Running::start(directory.path(), &arguments);
     let log = broker.wait_for("started");
     let port = |tls: &str| {
-        let line = log
-            .lines()
-            .find(|line| line.contains("listening") && line.contains(tls));
+        let line = log.lines().find(|line| line.contains("listening") && line.contains(tls));
         let (_, address) = line.unwrap().split_once("address=127.0.0.1:").unwrap();
-        address
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .parse::<u16>()
-            .unwrap()
+        address.split_whitespace().next().unwrap().parse::<u16>().unwrap()
     };
     assert_ne!(port("tls=false"), 0);
     broker.signal("-TERM");
     broker.wait_for("stopped");
     let (code, stdout) = broker.end();
     assert_eq!(code, 0);
-    let first = format!(
-        "--cafile certs/ca.crt -h localhost -p {} -t 'hello/#'",
-        port("tls=true")
-    );
+    let first = format!("--cafile certs/ca.crt -h localhost -p {} -t 'hello/#'", port("tls=true"));
     assert!(stdout.contains(&first), "{stdout}");
-    for file in [
-        "certs/ca.crt",
-        "certs/ca.key",
-        "certs/server.crt",
-        "certs/server.key",
-    ] {
+    for file in ["certs/ca.crt", "certs/ca.key", "certs/server.crt", "certs/server.key"] {
         assert!(directory.path().join(file).is_file(), "{file}");
     }
 }
@@ -232,28 +179,15 @@ fn a_broker_starts_says_so_and_stops_at_sigterm() {
 #[test]
 fn without_a_tls_listener_no_certificates_are_made() {
     let directory = tempfile::tempdir().unwrap();
-    let arguments = [
-        "--mqtt",
-        "127.0.0.1:0",
-        "--data",
-        "d",
-        "--log-format",
-        "json",
-    ];
+    let arguments = ["--mqtt", "127.0.0.1:0", "--data", "d", "--log-format", "json"];
     let mut broker = Running::start(directory.path(), &arguments);
     let log = broker.wait_for("\"started\"");
-    assert!(
-        log.lines()
-            .all(|line| line.starts_with('{') && line.ends_with('}')),
-        "{log}"
-    );
+    assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
     broker.signal("-INT");
     broker.wait_for("stopped");
     assert_eq!(broker.end().0, 0);
-    let made: Vec<_> = fs::read_dir(directory.path())
-        .unwrap()
-        .map(|f| f.unwrap().file_name())
-        .collect();
+    let made: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert_eq!(made, ["d"]);
 }
 
@@ -296,17 +230,11 @@ fn passwd_writes_replaces_and_deletes_users() {
     };
     let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     let first = set("ada", "secret\n");
-    assert!(
-        first.starts_with("ada:$7$10000$") && first.lines().count() == 1,
-        "{first}"
-    );
+    assert!(first.starts_with("ada:$7$10000$") && first.lines().count() == 1, "{first}");
     assert_eq!(mode(), 0o600);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     let second = set("bob", "secret");
-    assert!(
-        second.starts_with(&first) && second.lines().count() == 2,
-        "{second}"
-    );
+    assert!(second.starts_with(&first) && second.lines().count() == 2, "{second}");
     assert_eq!(mode(), 0o640);
     let third = set("ada", "other\n");
     assert_ne!(third.lines().next(), second.lines().next());
@@ -314,15 +242,8 @@ fn passwd_writes_replaces_and_deletes_users() {
     let (code, _, stderr) = finish(kedgemq(here, &["passwd", "users", "ada", "-D"]), "");
     assert_eq!(code, 0, "{stderr}");
     let left = fs::read_to_string(&file).unwrap();
-    assert!(
-        left.starts_with("bob:") && left.lines().count() == 1,
-        "{left}"
-    );
-    assert_eq!(
-        fs::read_dir(here).unwrap().count(),
-        1,
-        "nothing else is left behind"
-    );
+    assert!(left.starts_with("bob:") && left.lines().count() == 1, "{left}");
+    assert_eq!(fs::read_dir(here).unwrap().count(), 1, "nothing else is left behind");
 }
 
 #[test]
@@ -334,8 +255,5 @@ fn passwd_refuses_what_cannot_work() {
     assert!(failure(here, &["passwd", "users", "a:b"], 2).contains("user \"a:b\": "));
     assert!(failure(here, &["passwd", "users", "bob"], 2).contains("an empty password"));
     assert!(failure(here, &["passwd", "no/such/users", "-D", "bob"], 2).contains("cannot be read"));
-    assert_eq!(
-        fs::read_to_string(here.join("users")).unwrap(),
-        "ada:$7$1$AAAA$BBBB\n"
-    );
+    assert_eq!(fs::read_to_string(here.join("users")).unwrap(), "ada:$7$1$AAAA$BBBB\n");
 }

@@ -100,10 +100,6 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
 fn first_part(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let until = ["\n\nUsage:", "\n\nFor more"];
-    let end = until
-        .iter()
-        .filter_map(|mark| text.find(mark))
-        .min()
-        .unwrap_or(text.len());
+    let end = until.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
     format!("{} (see kedgemq --help)", text[..end].trim())
 }

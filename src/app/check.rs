@@ -12,10 +12,7 @@ use crate::net::{certs, tls};
 
 /// Reads the file and all files that it names.
 pub(super) fn check(file: &Path, place: &Place) -> Result<(), Failure> {
-    let flags = Run {
-        config: Some(file.to_owned()),
-        ..Run::default()
-    };
+    let flags = Run { config: Some(file.to_owned()), ..Run::default() };
     let config = Config::load(&flags, place)?;
     certs::check_names(&config.cert_names).map_err(start::cert_failure)?;
     for listener in &config.listeners {
@@ -31,10 +28,7 @@ pub(super) fn check(file: &Path, place: &Place) -> Result<(), Failure> {
     if let Some(rights) = &config.acl_file {
         credentials::acl(rights)?;
     }
-    print(&format!(
-        "{}: no mistakes found\n",
-        place.directory.join(file).display()
-    ));
+    print(&format!("{}: no mistakes found\n", place.directory.join(file).display()));
     Ok(())
 }
 

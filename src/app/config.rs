@@ -67,14 +67,7 @@ impl Config {
         let file = place.directory.join(named);
         let text =
             std::fs::read_to_string(&file).map_err(|error| Failure::unreadable(&file, &error))?;
-        Self::assemble(
-            flags,
-            Some(Source {
-                file: &file,
-                text: &text,
-            }),
-            place,
-        )
+        Self::assemble(flags, Some(Source { file: &file, text: &text }), place)
     }
 
     /// The same without reading: the file's text is given.
@@ -84,23 +77,9 @@ impl Config {
         place: &Place,
     ) -> Result<Self, Failure> {
         let file = source.map(Source::parse).transpose()?.unwrap_or_default();
-        let base = source
-            .and_then(|source| source.file.parent())
-            .unwrap_or(&place.directory);
-        let data = directory(
-            flags.data.as_deref(),
-            file.data.as_deref(),
-            "data",
-            base,
-            place,
-        );
-        let certs = directory(
-            flags.certs.as_deref(),
-            file.certs.as_deref(),
-            "certs",
-            base,
-            place,
-        );
+        let base = source.and_then(|source| source.file.parent()).unwrap_or(&place.directory);
+        let data = directory(flags.data.as_deref(), file.data.as_deref(), "data", base, place);
+        let certs = directory(flags.certs.as_deref(), file.certs.as_deref(), "certs", base, place);
         let listeners = listeners(flags, &file, source, base)?;
         let settings = settings(&file, source, place)?;
         let mut cert_names = flags.cert_name.clone();
@@ -126,18 +105,12 @@ impl Config {
 
     /// The password files, each once.
     pub fn password_files(&self) -> BTreeSet<&Path> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.password_file.as_deref())
-            .collect()
+        self.listeners.iter().filter_map(|listener| listener.password_file.as_deref()).collect()
     }
 
     /// Whether a listener needs certificates that the broker makes.
     pub fn makes_certificates(&self) -> bool {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.tls.as_ref())
-            .any(ListenerTls::is_made)
+        self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).any(ListenerTls::is_made)
     }
 }
 

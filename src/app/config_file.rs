@@ -323,11 +323,7 @@ impl Source<'_> {
     /// The line for what is wrong at a place: file, line, option, and what is wrong.
     pub fn wrong(self, place: Range<usize>, wrong: &str) -> Failure {
         let end = place.start.min(self.text.len());
-        let number = self.text.as_bytes()[..end]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1;
+        let number = self.text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count() + 1;
         let file = self.file.display();
         let option = option_at(self.text, number);
         Failure::given(format_args!("{file}:{number}: {option}{wrong}"))
@@ -336,10 +332,7 @@ impl Source<'_> {
 
 /// serde speaks of fields; the name of an unknown one stands before the text already.
 fn reworded(message: &str) -> String {
-    match message
-        .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split_once('`'))
-    {
+    match message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
         Some((_, rest)) => format!("unknown option{rest}"),
         None => message.replacen("missing field", "missing option", 1),
     }

@@ -12,10 +12,7 @@ use crate::auth::password::Passwords;
 /// all others can.
 pub(super) fn passwords(file: &Path) -> Result<(Arc<Passwords>, Vec<String>), Failure> {
     let (passwords, problems) = Passwords::parse(&read(file)?);
-    let lines = problems
-        .iter()
-        .map(|problem| located(file, problem))
-        .collect();
+    let lines = problems.iter().map(|problem| located(file, problem)).collect();
     Ok((Arc::new(passwords), lines))
 }
 

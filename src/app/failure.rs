@@ -26,18 +26,12 @@ pub enum Blame {
 impl Failure {
     /// What a person wrote is wrong.
     pub fn given(line: impl fmt::Display) -> Self {
-        Self {
-            blame: Blame::Given,
-            line: one_line(&line),
-        }
+        Self { blame: Blame::Given, line: one_line(&line) }
     }
 
     /// The machine does not allow it now.
     pub fn machine(line: impl fmt::Display) -> Self {
-        Self {
-            blame: Blame::Machine,
-            line: one_line(&line),
-        }
+        Self { blame: Blame::Machine, line: one_line(&line) }
     }
 
     /// A file named by a person cannot be read: it is missing ([`Blame::Given`]), or the machine
@@ -74,8 +68,5 @@ impl fmt::Display for Failure {
 
 /// Texts of libraries may have several lines.
 fn one_line(text: &impl fmt::Display) -> String {
-    text.to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

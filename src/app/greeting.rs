@@ -11,7 +11,7 @@ pub struct Open {
     pub address: SocketAddr,
     /// TLS, or none.
     pub tls: Option<OpenTls>,
-    /// Whether a client needs no User Name.
+    /// Whether a client needs no User Name and password.
     pub anonymous: bool,
 }
 
@@ -47,7 +47,7 @@ pub fn text(listeners: &[Open], ca: &Path, directory: &Path) -> String {
          \n\
          A dead letter: a message that expires while the session it is for is away.\n\
          \n\
-         mosquitto_sub {to} -V 5 -q 1 -t '$dead/#' -v &\n\
+         mosquitto_sub {to} -V 5 -q 1 -t '$dead/#' -F '%t: %p (%P)' &\n\
          mosquitto_sub {to} -i demo -c -q 1 -t demo -E\n\
          mosquitto_pub {to} -V 5 -q 1 -t demo -m hi -D publish message-expiry-interval 1\n\
          \n\
@@ -68,10 +68,7 @@ fn effort(open: &Open) -> Effort {
     match open.tls {
         _ if !open.anonymous => Effort::FillIn,
         None => Effort::Plain,
-        Some(OpenTls {
-            made: true,
-            certificate_required: false,
-        }) => Effort::Secure,
+        Some(OpenTls { made: true, certificate_required: false }) => Effort::Secure,
         Some(_) => Effort::FillIn,
     }
 }
@@ -79,11 +76,7 @@ fn effort(open: &Open) -> Effort {
 fn arguments(open: &Open, ca: &Path) -> String {
     let mut all = Vec::new();
     if let Some(tls) = open.tls {
-        let ca = if tls.made {
-            quoted(&ca.display().to_string())
-        } else {
-            "CA.crt".to_owned()
-        };
+        let ca = if tls.made { quoted(&ca.display().to_string()) } else { "CA.crt".to_owned() };
         all.push(format!("--cafile {ca}"));
         if tls.certificate_required {
             all.push("--cert CLIENT.crt --key CLIENT.key".to_owned());
@@ -92,11 +85,7 @@ fn arguments(open: &Open, ca: &Path) -> String {
     if !open.anonymous {
         all.push("-u USER -P PASSWORD".to_owned());
     }
-    all.push(format!(
-        "-h {} -p {}",
-        host(open.address),
-        open.address.port()
-    ));
+    all.push(format!("-h {} -p {}", host(open.address), open.address.port()));
     all.join(" ")
 }
 
@@ -123,33 +112,20 @@ mod tests {
     use super::*;
 
     fn open(address: &str, tls: Option<OpenTls>, anonymous: bool) -> Open {
-        Open {
-            address: address.parse().unwrap(),
-            tls,
-            anonymous,
-        }
+        Open { address: address.parse().unwrap(), tls, anonymous }
     }
 
-    const MADE: Option<OpenTls> = Some(OpenTls {
-        made: true,
-        certificate_required: false,
-    });
+    const MADE: Option<OpenTls> = Some(OpenTls { made: true, certificate_required: false });
 
     #[test]
     fn the_easiest_secure_listener_is_shown() {
         let table = [
             (
-                vec![
-                    open("127.0.0.1:1883", None, true),
-                    open("127.0.0.1:8883", MADE, true),
-                ],
+                vec![open("127.0.0.1:1883", None, true), open("127.0.0.1:8883", MADE, true)],
                 "mosquitto_sub --cafile certs/ca.crt -h localhost -p 8883 -t 'hello/#' -q 1 -v",
             ),
             (
-                vec![
-                    open("127.0.0.1:1883", None, true),
-                    open("0.0.0.0:8883", MADE, false),
-                ],
+                vec![open("127.0.0.1:1883", None, true), open("0.0.0.0:8883", MADE, false)],
                 "mosquitto_sub -h localhost -p 1883 -t 'hello/#' -q 1 -v",
             ),
             (
@@ -160,10 +136,7 @@ mod tests {
             (
                 vec![open(
                     "[::1]:8883",
-                    Some(OpenTls {
-                        made: false,
-                        certificate_required: true,
-                    }),
+                    Some(OpenTls { made: false, certificate_required: true }),
                     true,
                 )],
                 "mosquitto_sub --cafile CA.crt --cert CLIENT.crt --key CLIENT.key -h ::1 -p 8883 \
@@ -171,30 +144,16 @@ mod tests {
             ),
         ];
         for (listeners, line) in table {
-            let text = text(
-                &listeners,
-                Path::new("/home/me/certs/ca.crt"),
-                Path::new("/home/me"),
-            );
+            let text = text(&listeners, Path::new("/home/me/certs/ca.crt"), Path::new("/home/me"));
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-            assert_eq!(
-                text.contains("in capitals"),
-                line.contains("USER") || line.contains("CA.")
-            );
+            assert_eq!(text.contains("in capitals"), line.contains("USER") || line.contains("CA."));
         }
     }
 
     #[test]
     fn a_path_that_a_shell_would_split_is_quoted() {
         let listeners = [open("127.0.0.1:8883", MADE, true)];
-        let text = text(
-            &listeners,
-            Path::new("/my dir/it's/ca.crt"),
-            Path::new("/else"),
-        );
-        assert!(
-            text.contains("--cafile '/my dir/it'\\''s/ca.crt' -h"),
-            "{text}"
-        );
+        let text = text(&listeners, Path::new("/my dir/it's/ca.crt"), Path::new("/else"));
+        assert!(text.contains("--cafile '/my dir/it'\\''s/ca.crt' -h"), "{text}");
     }
 }

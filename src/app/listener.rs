@@ -49,11 +49,7 @@ impl ListenerTls {
             .own
             .clone()
             .unwrap_or_else(|| (certs.join("server.crt"), certs.join("server.key")));
-        Files {
-            certificate,
-            key,
-            client: self.client.clone(),
-        }
+        Files { certificate, key, client: self.client.clone() }
     }
 
     /// Whether a client without a certificate gets no further than the handshake.
@@ -69,18 +65,9 @@ impl Listener {
     }
 
     fn plain(address: Address, tls: bool, password_file: Option<PathBuf>) -> Self {
-        let tls = tls.then_some(ListenerTls {
-            own: None,
-            client: ClientCertificate::None,
-        });
+        let tls = tls.then_some(ListenerTls { own: None, client: ClientCertificate::None });
         let anonymous = password_file.is_none();
-        Self {
-            address,
-            tls,
-            anonymous,
-            password_file,
-            common_name_as_user: false,
-        }
+        Self { address, tls, anonymous, password_file, common_name_as_user: false }
     }
 
     /// A listener of the command line.
@@ -113,10 +100,7 @@ impl Listener {
         let common_name_as_user = common_name_as_user(written, source, tls.as_ref())?;
         let password_file = own_users.or(users);
         let named = password_file.is_some() || common_name_as_user;
-        let said = written
-            .anonymous
-            .as_ref()
-            .map(|anonymous| *anonymous.get_ref());
+        let said = written.anonymous.as_ref().map(|anonymous| *anonymous.get_ref());
         let listener = Self {
             address: written.address.get_ref().clone(),
             anonymous: said.unwrap_or(!named),
@@ -135,10 +119,7 @@ impl Listener {
         said: bool,
         named: bool,
     ) -> Result<(), Failure> {
-        let certain = self
-            .tls
-            .as_ref()
-            .is_some_and(ListenerTls::requires_certificate);
+        let certain = self.tls.as_ref().is_some_and(ListenerTls::requires_certificate);
         if self.anonymous && !said && !certain && !self.address.is_loopback() {
             let wrong = format!(
                 "other machines could connect to {} without a password; add password_file or \
@@ -181,10 +162,7 @@ fn tls(
         }
         (None, None) => None,
     };
-    Ok(Some(ListenerTls {
-        own,
-        client: client_certificate(written, source, base)?,
-    }))
+    Ok(Some(ListenerTls { own, client: client_certificate(written, source, base)? }))
 }
 
 /// The first option that means nothing without TLS.
@@ -195,10 +173,7 @@ fn needs_tls(written: &config_file::Listener) -> Option<Range<usize>> {
     path(&written.certificate)
         .or_else(|| path(&written.key))
         .or_else(|| path(&written.client_ca))
-        .or_else(|| {
-            asks.filter(|ask| *ask.get_ref() != AskClients::None)
-                .map(Spanned::span)
-        })
+        .or_else(|| asks.filter(|ask| *ask.get_ref() != AskClients::None).map(Spanned::span))
         .or_else(|| names.filter(|name| *name.get_ref()).map(Spanned::span))
 }
 
@@ -207,10 +182,7 @@ fn client_certificate(
     source: Source<'_>,
     base: &Path,
 ) -> Result<ClientCertificate, Failure> {
-    let ca = written
-        .client_ca
-        .as_ref()
-        .map(|path| base.join(path.get_ref()));
+    let ca = written.client_ca.as_ref().map(|path| base.join(path.get_ref()));
     match (&written.client_certificate, &written.client_ca, ca) {
         (Some(ask), _, None) if *ask.get_ref() != AskClients::None => Err(source.wrong(
             ask.span(),
@@ -222,10 +194,8 @@ fn client_certificate(
         (Some(ask), _, Some(ca)) if *ask.get_ref() == AskClients::Optional => {
             Ok(ClientCertificate::Optional(ca))
         }
-        (None, Some(ca), _) => Err(source.wrong(
-            ca.span(),
-            "needs client_certificate = \"required\" or \"optional\" beside it",
-        )),
+        (None, Some(ca), _) => Err(source
+            .wrong(ca.span(), "needs client_certificate = \"required\" or \"optional\" beside it")),
         _ => Ok(ClientCertificate::None),
     }
 }
@@ -235,10 +205,7 @@ fn common_name_as_user(
     source: Source<'_>,
     tls: Option<&ListenerTls>,
 ) -> Result<bool, Failure> {
-    let Some(option) = written
-        .common_name_as_user
-        .as_ref()
-        .filter(|option| *option.get_ref())
+    let Some(option) = written.common_name_as_user.as_ref().filter(|option| *option.get_ref())
     else {
         return Ok(false);
     };

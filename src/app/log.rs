@@ -38,10 +38,6 @@ struct Utc;
 
 impl FormatTime for Utc {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(
-            writer,
-            "{}",
-            humantime::format_rfc3339_millis(SystemTime::now())
-        )
+        write!(writer, "{}", humantime::format_rfc3339_millis(SystemTime::now()))
     }
 }

@@ -49,24 +49,14 @@ fn obey(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     match &line.command {
         None => run::run(&line.run, &place()?),
         Some(Command::Check { config }) => check::check(config, &place()?),
-        Some(Command::Passwd {
-            file,
-            user,
-            delete: true,
-        }) => passwd::delete(file, user),
-        Some(Command::Passwd {
-            file,
-            user,
-            delete: false,
-        }) => passwd::set(file, user),
+        Some(Command::Passwd { file, user, delete: true }) => passwd::delete(file, user),
+        Some(Command::Passwd { file, user, delete: false }) => passwd::set(file, user),
     }
 }
 
 fn place() -> Result<Place, Failure> {
     let directory = std::env::current_dir().map_err(|error| {
-        Failure::machine(format_args!(
-            "the working directory cannot be found: {error}"
-        ))
+        Failure::machine(format_args!("the working directory cannot be found: {error}"))
     })?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     Ok(Place { directory, host })

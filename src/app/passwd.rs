@@ -38,10 +38,7 @@ pub(super) fn delete(file: &Path, user: &str) -> Result<(), Failure> {
     let text = fs::read_to_string(&file).map_err(|error| Failure::unreadable(&file, &error))?;
     match without_user(&text, user) {
         Some(text) => replace(&file, &text),
-        None => Err(Failure::given(format_args!(
-            "{}: there is no user {user:?}",
-            file.display()
-        ))),
+        None => Err(Failure::given(format_args!("{}: there is no user {user:?}", file.display()))),
     }
 }
 
@@ -53,9 +50,7 @@ fn ask(user: &str) -> Result<String, Failure> {
         let first = rpassword::prompt_password(format!("Password of {user}: ")).map_err(unread)?;
         let again = rpassword::prompt_password("Once more: ").map_err(unread)?;
         if first != again {
-            return Err(Failure::given(
-                "the two passwords differ; nothing was changed",
-            ));
+            return Err(Failure::given("the two passwords differ; nothing was changed"));
         }
         first
     } else {
@@ -66,9 +61,7 @@ fn ask(user: &str) -> Result<String, Failure> {
         line
     };
     if password.is_empty() {
-        return Err(Failure::given(
-            "an empty password protects nothing; nothing was changed",
-        ));
+        return Err(Failure::given("an empty password protects nothing; nothing was changed"));
     }
     Ok(password)
 }
@@ -91,9 +84,7 @@ fn replace(file: &Path, text: &str) -> Result<(), Failure> {
             file.display()
         )));
     }
-    let directory = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     // The new text is there; only a power cut at once could bring the old one back.
     let _ = fs::File::open(directory.unwrap_or_else(|| Path::new(".")))
         .and_then(|open| open.sync_all());
@@ -101,11 +92,7 @@ fn replace(file: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn write_part(file: &Path, part: &Path, text: &str) -> io::Result<()> {
-    let mut new = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(part)?;
+    let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part)?;
     if let Ok(old) = fs::metadata(file) {
         // Root edits the broker's file: it has to stay readable for the broker.
         if (old.uid(), old.gid()) != (new.metadata()?.uid(), new.metadata()?.gid()) {

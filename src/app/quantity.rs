@@ -83,18 +83,12 @@ impl<const MIN: u64, const MAX: u64> Written for Size<MIN, MAX> {
         let min = ByteSize(MIN);
         match MAX {
             ANY => write!(f, "a size such as \"2MiB\", {min} or more"),
-            _ => write!(
-                f,
-                "a size such as \"2MiB\", from {min} to {}",
-                ByteSize(MAX)
-            ),
+            _ => write!(f, "a size such as \"2MiB\", from {min} to {}", ByteSize(MAX)),
         }
     }
 
     fn text(text: &str) -> Option<Self> {
-        text.parse::<ByteSize>()
-            .ok()
-            .and_then(|size| Self::number(size.as_u64()))
+        text.parse::<ByteSize>().ok().and_then(|size| Self::number(size.as_u64()))
     }
 
     fn number(number: u64) -> Option<Self> {
@@ -104,10 +98,7 @@ impl<const MIN: u64, const MAX: u64> Written for Size<MIN, MAX> {
 
 impl<const MAX: u32> Written for Seconds<MAX> {
     fn expecting(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "\"none\" or whole seconds with a unit such as \"30s\" or \"1h\", up to {MAX}s"
-        )
+        write!(f, "\"none\" or whole seconds with a unit such as \"30s\" or \"1h\", up to {MAX}s")
     }
 
     fn text(text: &str) -> Option<Self> {

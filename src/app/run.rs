@@ -20,9 +20,7 @@ use crate::store::StoreError;
 pub(super) fn run(flags: &Run, place: &Place) -> Result<(), Failure> {
     let config = Config::load(flags, place)?;
     log::start(config.log_format, config.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::machine(format_args!("no threads can be started: {error}")))?;
     runtime.block_on(serve(config, place))
@@ -35,11 +33,7 @@ async fn serve(config: Config, place: &Place) -> Result<(), Failure> {
     let (stop, shutdown) = watch::channel(false);
     let (acl, reload) = mpsc::channel(4);
     let (started, mut has_started) = oneshot::channel();
-    let control = Control {
-        shutdown,
-        reload,
-        started: Some(started),
-    };
+    let control = Control { shutdown, reload, started: Some(started) };
     let mut server = std::pin::pin!(server::run(setup, control));
     let mut announced = false;
     loop {

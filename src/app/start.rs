@@ -43,37 +43,21 @@ pub(super) struct Reread {
 /// Does all that can fail for a reason outside of the store.
 pub(super) async fn prepare(config: Config, place: &Place) -> Result<Prepared, Failure> {
     let max_connections = max_connections(config.max_connections);
-    let acl = config
-        .acl_file
-        .as_deref()
-        .map(credentials::acl)
-        .transpose()?;
+    let acl = config.acl_file.as_deref().map(credentials::acl).transpose()?;
     if config.makes_certificates() {
         make_certificates(&config, place)?;
     }
-    let mut files = Reread {
-        config,
-        tls: Vec::new(),
-        access: Vec::new(),
-    };
+    let mut files = Reread { config, tls: Vec::new(), access: Vec::new() };
     let mut listeners = Vec::new();
     let mut open = Vec::new();
     for listener in &files.config.listeners {
-        let tls = listener
-            .tls
-            .as_ref()
-            .map(|tls| load_tls(tls, &files.config.certs));
+        let tls = listener.tls.as_ref().map(|tls| load_tls(tls, &files.config.certs));
         let tls = tls.transpose()?.map(Arc::new);
         let access = Arc::new(access(listener)?);
         for (socket, address) in bind(listener).await? {
             open.push(as_seen(listener, address));
             let (tls, access) = (tls.clone(), Arc::clone(&access));
-            listeners.push(server::Listener {
-                socket,
-                address,
-                tls,
-                access,
-            });
+            listeners.push(server::Listener { socket, address, tls, access });
         }
         files.tls.extend(tls);
         files.access.push((listener.clone(), access));
@@ -97,13 +81,10 @@ fn as_seen(listener: &Listener, address: SocketAddr) -> Open {
         made: tls.is_made(),
         certificate_required: tls.requires_certificate(),
     });
-    let anonymous = listener.anonymous && !listener.common_name_as_user;
+    let certain = tls.is_some_and(|tls| tls.certificate_required);
+    let anonymous = listener.anonymous || (certain && listener.common_name_as_user);
     info!(%address, tls = tls.is_some(), anonymous = listener.anonymous, "listening");
-    Open {
-        address,
-        tls,
-        anonymous,
-    }
+    Open { address, tls, anonymous }
 }
 
 /// As many as there may be open files, after raising that to what the system allows.
@@ -128,13 +109,8 @@ fn max_connections(wanted: Option<usize>) -> usize {
 }
 
 fn make_certificates(config: &Config, place: &Place) -> Result<(), Failure> {
-    let outcome = certs::ensure(
-        &config.certs,
-        &place.host,
-        &config.cert_names,
-        SystemTime::now(),
-    )
-    .map_err(cert_failure)?;
+    let outcome = certs::ensure(&config.certs, &place.host, &config.cert_names, SystemTime::now())
+        .map_err(cert_failure)?;
     let directory = config.certs.display();
     match outcome {
         Outcome::Kept => {}
@@ -186,11 +162,8 @@ async fn bind(listener: &Listener) -> Result<Vec<(tokio::net::TcpListener, Socke
 }
 
 fn bind_failure(error: &BindError, tls: bool) -> Failure {
-    let elsewhere = if tls {
-        "--mqtts 127.0.0.1:9883 --mqtt 127.0.0.1:2883"
-    } else {
-        "--mqtt 127.0.0.1:2883"
-    };
+    let elsewhere =
+        if tls { "--mqtts 127.0.0.1:9883 --mqtt 127.0.0.1:2883" } else { "--mqtt 127.0.0.1:2883" };
     let line = match error {
         BindError::Resolve(address, error) => {
             format!("{address}: the name has no address: {error}")

@@ -159,10 +159,8 @@ pub fn check_names(more: &[String]) -> Result<(), CertError> {
 
 /// The names of a server certificate, in order.
 fn names(host: &str, more: &[String]) -> Result<BTreeSet<String>, CertError> {
-    let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"]
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let mut names: BTreeSet<String> =
+        ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).collect();
     // A host name is the machine's, not the user's: one that cannot stand there is left out.
     if is_name(host) && host != "localhost" {
         names.insert(host.to_owned());
@@ -248,10 +246,7 @@ fn issuer(paths: &Paths, now: SystemTime) -> Result<Issuer<'static, KeyPair>, Ce
     if !same {
         return Err(CertError::Incomplete(
             paths.ca_key.clone(),
-            format!(
-                "is not the key of {}: put that one there",
-                paths.ca.display()
-            ),
+            format!("is not the key of {}: put that one there", paths.ca.display()),
         ));
     }
     Issuer::from_ca_cert_der(&der, ca_key)
@@ -311,10 +306,7 @@ fn counted(now: SystemTime) -> SystemTime {
 
 /// Two certificates of one CA need different serial numbers, though the key may be the same.
 fn serial(now: SystemTime) -> SerialNumber {
-    let nanos = now
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
+    let nanos = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let mut bytes = nanos.to_be_bytes()[4..].to_vec();
     bytes.extend(fastrand::u32(..).to_be_bytes());
     bytes[0] = bytes[0] & 0x7f | 0x40; // positive, and of full length
@@ -336,27 +328,18 @@ fn key(file: &Path) -> Result<KeyPair, CertError> {
     let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
     KeyPair::from_pem(&text).map_err(|error| {
         let problem = tls::Problem::Unusable(format!("no key that can sign: {error}"));
-        CertError::Unusable(TlsError {
-            file: file.to_owned(),
-            problem,
-        })
+        CertError::Unusable(TlsError { file: file.to_owned(), problem })
     })
 }
 
 fn unreadable(file: &Path, error: io::Error) -> CertError {
     let problem = tls::Problem::Unreadable(error);
-    CertError::Unusable(TlsError {
-        file: file.to_owned(),
-        problem,
-    })
+    CertError::Unusable(TlsError { file: file.to_owned(), problem })
 }
 
 fn first(file: &Path) -> Result<CertificateDer<'static>, TlsError> {
     let chain = tls::certificates(file)?;
-    Ok(chain
-        .into_iter()
-        .next()
-        .expect("a chain has at least one certificate"))
+    Ok(chain.into_iter().next().expect("a chain has at least one certificate"))
 }
 
 fn parsed<'a>(der: &'a CertificateDer<'_>, file: &Path) -> Result<X509Certificate<'a>, TlsError> {
@@ -364,10 +347,7 @@ fn parsed<'a>(der: &'a CertificateDer<'_>, file: &Path) -> Result<X509Certificat
         Ok((_, certificate)) => Ok(certificate),
         Err(error) => {
             let problem = tls::Problem::Unusable(error.to_string());
-            Err(TlsError {
-                file: file.to_owned(),
-                problem,
-            })
+            Err(TlsError { file: file.to_owned(), problem })
         }
     }
 }
@@ -384,12 +364,8 @@ fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
     let text = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes)
-                .ok()
-                .map(|ip| IpAddr::from(ip).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|ip| IpAddr::from(ip).to_string()),
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|ip| IpAddr::from(ip).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|ip| IpAddr::from(ip).to_string()),
         },
         _ => None,
     };
@@ -427,11 +403,7 @@ fn replace(file: &Path, text: &[u8]) -> Result<(), CertError> {
 /// Writes the text beside the file, under a name of its own.
 fn write_part(file: &Path, text: &[u8], mode: u32) -> Result<PathBuf, CertError> {
     let mut part = file.as_os_str().to_owned();
-    part.push(format!(
-        ".{}-{:08x}.part",
-        std::process::id(),
-        fastrand::u32(..)
-    ));
+    part.push(format!(".{}-{:08x}.part", std::process::id(), fastrand::u32(..)));
     let part = PathBuf::from(part);
     let written = OpenOptions::new()
         .write(true)

@@ -127,10 +127,7 @@ async fn bind_each(addresses: Vec<SocketAddr>) -> Result<Bound, BindError> {
     for address in addresses {
         sockets.push(bind_one(address).await?);
     }
-    Ok(Bound {
-        sockets,
-        left_out: None,
-    })
+    Ok(Bound { sockets, left_out: None })
 }
 
 async fn bind_loopback(port: u16) -> Result<Bound, BindError> {
@@ -141,16 +138,10 @@ async fn bind_loopback(port: u16) -> Result<Bound, BindError> {
         tries += 1;
         match bind_one(v6).await {
             Ok(second) => {
-                return Ok(Bound {
-                    sockets: vec![first, second],
-                    left_out: None,
-                });
+                return Ok(Bound { sockets: vec![first, second], left_out: None });
             }
             Err(BindError::Bind(_, error)) if has_no_family(&error) => {
-                return Ok(Bound {
-                    sockets: vec![first],
-                    left_out: Some(v6),
-                });
+                return Ok(Bound { sockets: vec![first], left_out: Some(v6) });
             }
             // The port that the system chose on 127.0.0.1 may be someone's on ::1.
             Err(_) if port == 0 && tries < 16 => {}

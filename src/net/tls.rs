@@ -106,10 +106,7 @@ impl std::error::Error for TlsError {}
 
 impl TlsError {
     fn new(file: &Path, problem: Problem) -> Self {
-        Self {
-            file: file.to_owned(),
-            problem,
-        }
+        Self { file: file.to_owned(), problem }
     }
 
     fn unusable(file: &Path, why: impl fmt::Display) -> Self {
@@ -177,20 +174,12 @@ fn client_verifier(
     };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
-        roots
-            .add(certificate)
-            .map_err(|error| TlsError::unusable(ca, error))?;
+        roots.add(certificate).map_err(|error| TlsError::unusable(ca, error))?;
     }
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    let builder = if required {
-        builder
-    } else {
-        builder.allow_unauthenticated()
-    };
-    builder
-        .build()
-        .map_err(|error| TlsError::unusable(ca, error))
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| TlsError::unusable(ca, error))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {

@@ -73,10 +73,8 @@ impl Gate {
 
     /// Errors of one connection pass; others may last, so the next try waits.
     async fn failed(&self, error: &io::Error) {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-        ) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+        {
             return;
         }
         if let Some(before) = self.seldom.pass(Instant::now()) {

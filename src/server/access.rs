@@ -61,11 +61,7 @@ pub(super) async fn identify(
 }
 
 fn verdict(access: &Access, credentials: Credentials) -> Verdict {
-    let Credentials {
-        common_name,
-        user_name,
-        password,
-    } = credentials;
+    let Credentials { common_name, user_name, password } = credentials;
     if access.common_name_as_user
         && let Some(name) = common_name
     {
@@ -87,11 +83,7 @@ fn verdict(access: &Access, credentials: Credentials) -> Verdict {
 }
 
 fn admit_if(admitted: bool, user: Option<Arc<str>>) -> Identity {
-    if admitted {
-        granted(user)
-    } else {
-        refused(Admission::NotAuthorized)
-    }
+    if admitted { granted(user) } else { refused(Admission::NotAuthorized) }
 }
 
 fn granted(user: Option<Arc<str>>) -> Identity {

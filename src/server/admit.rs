@@ -56,10 +56,8 @@ pub(super) async fn admit(
         }
     };
     let mut carry = Carry::default();
-    let first = timeout(
-        door.connect_timeout,
-        first_packet(&mut link, &mut carry, door.packet_size),
-    );
+    let first =
+        timeout(door.connect_timeout, first_packet(&mut link, &mut carry, door.packet_size));
     match first.await {
         Ok(Ok(First::Connect)) => Some(door.connect(seat, link, carry, common_name, &access).await),
         Ok(Ok(First::Broken(error))) => Some(door.refuse(seat, link, &carry, error)),
@@ -119,15 +117,13 @@ impl Door {
         common_name: Option<String>,
         access: &Access,
     ) -> Connection {
-        let credentials = carry.connect(self.packet_size, |connect| {
-            Credentials::new(common_name, connect)
-        });
+        let credentials =
+            carry.connect(self.packet_size, |connect| Credentials::new(common_name, connect));
         let identity = identify(access, credentials, &self.password_permits).await;
         let id = seat.outbox.id();
         let terms = carry.take_connect(self.packet_size, |connect| {
             let (version, keep_alive) = (connect.version, connect.keep_alive);
-            seat.outbox
-                .set_protocol(version, connect.maximum_packet_size);
+            seat.outbox.set_protocol(version, connect.maximum_packet_size);
             if self.engine.is_stopping() {
                 seat.outbox.close();
             } else {
@@ -157,11 +153,7 @@ impl Door {
             0 => STALL,
             seconds => Duration::from_millis(u64::from(seconds) * 1500),
         };
-        Terms {
-            version,
-            packet_size: self.packet_size,
-            stall,
-        }
+        Terms { version, packet_size: self.packet_size, stall }
     }
 }
 

@@ -26,13 +26,9 @@ impl Clock {
         unix_ms: u64,
         max_downtime: Duration,
     ) -> Self {
-        let base = checkpoint.map_or(Timestamp(0), |last| {
-            last.at + downtime(last.unix_ms, unix_ms, max_downtime)
-        });
-        Self {
-            base,
-            start: Instant::now(),
-        }
+        let base = checkpoint
+            .map_or(Timestamp(0), |last| last.at + downtime(last.unix_ms, unix_ms, max_downtime));
+        Self { base, start: Instant::now() }
     }
 
     /// Now.
@@ -49,9 +45,7 @@ impl Clock {
 /// What the wall clock shows: milliseconds since 1970, UTC; 0 for a clock before that.
 pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whether the wall clock shows something else than `wall` says it should.

@@ -118,11 +118,7 @@ impl Connection {
     /// Serves the connection of `seat`, beginning with what `carry` has.
     pub(super) fn new(seat: Seat, link: Link, carry: Carry, terms: Terms) -> Self {
         let live = Live::new(&seat.engine);
-        let inbound = Inbound {
-            seat,
-            version: terms.version,
-            packet_size: terms.packet_size,
-        };
+        let inbound = Inbound { seat, version: terms.version, packet_size: terms.packet_size };
         Self {
             inbound,
             link,
@@ -160,12 +156,7 @@ impl Connection {
         if self.closing || self.is_choked() {
             return Poll::Pending;
         }
-        let Self {
-            inbound,
-            link,
-            carry,
-            ..
-        } = self;
+        let Self { inbound, link, carry, .. } = self;
         if self.ready {
             if inbound.seat.engine.must_wait(&inbound.seat.outbox) {
                 return Poll::Pending;
@@ -228,24 +219,14 @@ impl Connection {
         }
         if let Some((half, buffer)) = outbox.take_over() {
             let stalled = None;
-            self.writing = Some(Box::new(Writing {
-                half,
-                buffer,
-                stalled,
-            }));
+            self.writing = Some(Box::new(Writing { half, buffer, stalled }));
         }
         self.inbound.tell_fullness();
     }
 
     /// Writes until nothing is left, all was written that ever will be, or the socket is stuck.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
-        let Self {
-            inbound,
-            link,
-            writing,
-            stall,
-            ..
-        } = self;
+        let Self { inbound, link, writing, stall, .. } = self;
         let outbox = &inbound.seat.outbox;
         let Some(work) = writing else {
             return Poll::Pending;
@@ -312,11 +293,7 @@ impl Inbound {
     /// the rest waits for room in the store.
     fn handle(&self, bytes: &[u8]) -> (usize, bool) {
         let seat = &self.seat;
-        let Batch {
-            packets,
-            used,
-            error,
-        } = match self.decode(bytes) {
+        let Batch { packets, used, error } = match self.decode(bytes) {
             Some(batch) => batch,
             None => return (0, true),
         };

@@ -111,12 +111,7 @@ thread_local! {
 impl Engine {
     /// An engine around `broker`, before [`start`](Self::start).
     pub(super) fn new(broker: Broker, clock: Clock, wall: WallClock, outbox_bytes: usize) -> Self {
-        let core = Core {
-            broker,
-            turn: Turn::default(),
-            slots: Slots::default(),
-            wall,
-        };
+        let core = Core { broker, turn: Turn::default(), slots: Slots::default(), wall };
         let now = clock.now();
         Self {
             core: Mutex::new(core),
@@ -316,10 +311,7 @@ impl Engine {
     }
 
     fn disk(&self) -> &dyn Disk {
-        let disk = self
-            .disk
-            .get()
-            .expect("the store is given before the first turn");
+        let disk = self.disk.get().expect("the store is given before the first turn");
         &**disk
     }
 
@@ -403,10 +395,7 @@ impl Step<'_> {
         }
         let turn = &mut core.turn;
         if self.work.wanted || !turn.records.is_empty() || !turn.loads.is_empty() {
-            let checkpoint = Checkpoint {
-                at: self.now,
-                unix_ms: core.wall.unix_ms(self.now),
-            };
+            let checkpoint = Checkpoint { at: self.now, unix_ms: core.wall.unix_ms(self.now) };
             let last = turn.last_record();
             let wanted = self.work.wanted;
             let disk = engine.disk();
@@ -447,11 +436,7 @@ impl Work {
     /// Writes and wakes, without any lock.
     fn carry_out(&mut self, by: By<'_>) {
         self.wanted = false;
-        let budget = if matches!(by, By::Storage) {
-            0
-        } else {
-            INLINE_WRITES
-        };
+        let budget = if matches!(by, By::Storage) { 0 } else { INLINE_WRITES };
         for (done, (outbox, half)) in self.write.drain(..).enumerate() {
             if done < budget {
                 write_out(&outbox, half);

@@ -50,12 +50,7 @@ pub(super) fn write(event: &Event, peer: Option<Peer>) {
             keep_alive,
             "connected"
         ),
-        Event::Refused {
-            client_id,
-            reason,
-            why,
-            ..
-        } => warn!(
+        Event::Refused { client_id, reason, why, .. } => warn!(
             target: "kedgemq",
             client = &**client_id, address, tls, %reason, why = &**why, "refused"
         ),
@@ -90,23 +85,13 @@ pub(super) fn write(event: &Event, peer: Option<Peer>) {
 /// The lines about messages.
 fn write_messages(event: &Event) {
     match event {
-        Event::Undelivered {
-            owner,
-            reason,
-            count,
-            kept: true,
-        } => warn!(target: "kedgemq", client = &**owner, reason, count, "dead letters"),
-        Event::Undelivered {
-            owner,
-            reason,
-            count,
-            kept: false,
-        } => warn!(target: "kedgemq", client = &**owner, reason, count, "messages dropped"),
-        Event::PublishRefused {
-            client_id,
-            topic,
-            reason,
-        } => warn!(
+        Event::Undelivered { owner, reason, count, kept: true } => {
+            warn!(target: "kedgemq", client = &**owner, reason, count, "dead letters")
+        }
+        Event::Undelivered { owner, reason, count, kept: false } => {
+            warn!(target: "kedgemq", client = &**owner, reason, count, "messages dropped")
+        }
+        Event::PublishRefused { client_id, topic, reason } => warn!(
             target: "kedgemq", client = &**client_id, topic = &**topic, %reason, "publish refused"
         ),
         Event::Lost { owner, count } => error!(

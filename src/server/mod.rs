@@ -142,19 +142,11 @@ impl std::error::Error for ServeError {
 
 /// Serves until `control` says stop. Nothing is accepted before all sessions are restored.
 pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
-    let Control {
-        shutdown,
-        mut reload,
-        started,
-    } = control;
+    let Control { shutdown, mut reload, started } = control;
     let packet_size = setup.settings.limits.packet_size;
     let (database, restored) = store::open(setup.store).map_err(ServeError::Open)?;
-    let engine = Arc::new(restore(
-        setup.settings,
-        restored,
-        setup.max_downtime,
-        setup.outbox_bytes,
-    ));
+    let engine =
+        Arc::new(restore(setup.settings, restored, setup.max_downtime, setup.outbox_bytes));
     engine.set_acl(setup.acl);
     let ear = Arc::new(Ear(Arc::downgrade(&engine)));
     engine.start(Box::new(database.start(ear)));
@@ -165,9 +157,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
             connect_timeout: setup.connect_timeout,
             packet_size,
         }),
-        places: Arc::new(Semaphore::new(
-            setup.max_connections.min(Semaphore::MAX_PERMITS),
-        )),
+        places: Arc::new(Semaphore::new(setup.max_connections.min(Semaphore::MAX_PERMITS))),
         max_connections: setup.max_connections,
         seldom: Seldom::default(),
     });
@@ -213,9 +203,7 @@ async fn stop(engine: &Arc<Engine>) -> Result<(), ServeError> {
     engine.checkpoint();
     let engine = Arc::clone(engine);
     let stopped = spawn_blocking(move || engine.stop_store()).await;
-    stopped
-        .expect("stopping the store does not panic")
-        .map_err(ServeError::Stop)
+    stopped.expect("stopping the store does not panic").map_err(ServeError::Stop)
 }
 
 /// The core as the store remembers it, on a clock that goes on from there.
@@ -243,9 +231,7 @@ fn restore(
 fn seed() -> u64 {
     let mut seed = [0; 8];
     let random = SystemRandom::new();
-    random
-        .fill(&mut seed)
-        .expect("the operating system gives randomness");
+    random.fill(&mut seed).expect("the operating system gives randomness");
     u64::from_ne_bytes(seed)
 }
 

@@ -282,11 +282,8 @@ impl Outbox {
             return Next::Write(half, std::mem::take(&mut state.queue));
         }
         let wake = state.closing || state.fullness(self.limit).is_some();
-        state.right = if state.closing {
-            Right::ForTask(Some(half), None)
-        } else {
-            Right::Free(half)
-        };
+        state.right =
+            if state.closing { Right::ForTask(Some(half), None) } else { Right::Free(half) };
         drop(state);
         if wake {
             self.wake();
@@ -339,11 +336,8 @@ impl Outbox {
     /// Sees that somebody writes what was appended: the caller, or with `by_task` the task.
     fn claim(&self, state: &mut State, by_task: bool) -> Appended {
         let overflowed = state.fullness(self.limit) == Some(true);
-        let mut appended = Appended {
-            overflowed,
-            wake: overflowed && by_task,
-            ..Appended::default()
-        };
+        let mut appended =
+            Appended { overflowed, wake: overflowed && by_task, ..Appended::default() };
         if state.queue.is_empty() && !state.closing {
             return appended;
         }
@@ -382,21 +376,16 @@ impl State {
         let Output::Packet(reply) = output else {
             return self.close();
         };
-        let context = EncodeContext {
-            version: self.version,
-            now,
-        };
+        let context = EncodeContext { version: self.version, now };
         let before = self.queue.len();
         match reply {
             Reply::Publish(delivery) if delivery.message.payload.len() > SHARED_FROM => {
-                self.queue
-                    .append(|bytes| codec::encode_publish_head(&delivery, context, bytes));
+                self.queue.append(|bytes| codec::encode_publish_head(&delivery, context, bytes));
                 self.queue.share(delivery.message.payload.clone());
             }
             reply => {
                 let limit = self.maximum_packet_size;
-                self.queue
-                    .append(|bytes| codec::encode(&reply, context, limit, bytes));
+                self.queue.append(|bytes| codec::encode(&reply, context, limit, bytes));
             }
         }
         self.unwritten += self.queue.len() - before;

@@ -43,11 +43,7 @@ impl Carry {
         handle: impl FnOnce(&[u8]) -> (usize, T),
     ) -> Poll<io::Result<Option<T>>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let start = if self.0.len() <= SMALL {
-                self.0.len()
-            } else {
-                0
-            };
+            let start = if self.0.len() <= SMALL { self.0.len() } else { 0 };
             buffer[..start].copy_from_slice(&self.0[..start]);
             let count = ready!(link.poll_read(cx, &mut buffer[start..]))?;
             if count == 0 {
@@ -101,11 +97,7 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Decodes what is whole. Big payloads are copied, so that no lock is held for it later.
     pub(super) fn decode(bytes: &'a [u8], version: Version, limit: usize) -> Self {
-        let mut batch = Self {
-            packets: Vec::new(),
-            used: 0,
-            error: None,
-        };
+        let mut batch = Self { packets: Vec::new(), used: 0, error: None };
         loop {
             match codec::decode(&bytes[batch.used..], version, limit) {
                 Ok(Some((mut packet, size))) => {

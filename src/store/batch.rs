@@ -72,19 +72,15 @@ impl Batch {
                 self.marks.message = self.marks.message.max(copy.message.0);
                 record::put_copy(log, copy);
             }
-            Record::Sent {
-                owner,
-                message,
-                sent,
-            } => record::put_sent_copy(log, *owner, *message, sent),
+            Record::Sent { owner, message, sent } => {
+                record::put_sent_copy(log, *owner, *message, sent)
+            }
             Record::PubRecArrived { owner, message } => {
                 record::put_pubrec_arrived(log, *owner, *message);
             }
-            Record::DeliveryFailed {
-                owner,
-                message,
-                deliveries,
-            } => record::put_delivery_failed(log, *owner, *message, *deliveries),
+            Record::DeliveryFailed { owner, message, deliveries } => {
+                record::put_delivery_failed(log, *owner, *message, *deliveries)
+            }
             Record::Returned { owner, message } => record::put_returned(log, *owner, *message),
             Record::Removed { owner, message, .. } => record::put_removed(log, *owner, *message),
             Record::Received { session, packet_id } => {
@@ -108,17 +104,9 @@ impl Batch {
                 self.unsubscribe(*session);
                 self.put(row::ended(RowKey::Session(session.0, ENDED), *cause, *at));
             }
-            Record::Subscribed {
-                session,
-                filter,
-                options,
-                subscription_id,
-            } => self.put(row::subscription(
-                *session,
-                filter,
-                *options,
-                *subscription_id,
-            )),
+            Record::Subscribed { session, filter, options, subscription_id } => {
+                self.put(row::subscription(*session, filter, *options, *subscription_id))
+            }
             Record::Unsubscribed { session, filter } => {
                 self.remove(RowKey::Subscription(session.0, filter.clone()));
             }

@@ -114,10 +114,7 @@ impl Database {
             }
             let message = read_message(bytes_at(&records, place))
                 .map_err(|Broken| self.fault(LogError::Broken(segment)))?;
-            loaded.push(Stored {
-                id,
-                message: message.into(),
-            });
+            loaded.push(Stored { id, message: message.into() });
         }
         Ok(loaded)
     }
@@ -189,13 +186,7 @@ impl Database {
         transaction.set_two_phase_commit(self.options.two_phase_commit);
         if let Some(batch) = batch {
             let mut log = transaction.open_table(LOG)?;
-            append(
-                &mut log,
-                &mut self.index,
-                &mut self.next_row,
-                &batch.log,
-                self.log_bytes,
-            )?;
+            append(&mut log, &mut self.index, &mut self.next_row, &batch.log, self.log_bytes)?;
             drop(log);
             write_rows(&transaction, batch)?;
         }
@@ -213,10 +204,7 @@ impl Database {
     }
 
     fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
-        let redb = self
-            .redb
-            .as_ref()
-            .ok_or_else(|| self.fault(Fault::Closed))?;
+        let redb = self.redb.as_ref().ok_or_else(|| self.fault(Fault::Closed))?;
         redb.begin_read().map_err(|error| self.fault(error))
     }
 

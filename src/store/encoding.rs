@@ -101,11 +101,7 @@ impl<'a> Reader<'a> {
 
     /// See [`put_optional_text`].
     pub(super) fn optional_text(&mut self) -> Result<Option<&'a str>, Broken> {
-        Ok(if self.flag()? {
-            Some(self.text()?)
-        } else {
-            None
-        })
+        Ok(if self.flag()? { Some(self.text()?) } else { None })
     }
 
     /// A byte that is 0 or 1.

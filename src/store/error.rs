@@ -49,27 +49,19 @@ impl StoreError {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
                 Self::InUse { path }
             }
-            redb::Error::UpgradeRequired(found) => Self::NewerFormat {
-                path,
-                found: u32::from(found),
-            },
+            redb::Error::UpgradeRequired(found) => {
+                Self::NewerFormat { path, found: u32::from(found) }
+            }
             redb::Error::Corrupted(why) => match unknown_file_format(&why) {
                 Some(found) => Self::NewerFormat { path, found },
                 None => Self::Corrupt { path, why },
             },
-            redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Self::Corrupt {
-                path,
-                why: error.to_string(),
-            },
+            redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+                Self::Corrupt { path, why: error.to_string() }
+            }
             redb::Error::Io(error) => Self::from_io(&path, &error),
-            error if is_structural(&error) => Self::Corrupt {
-                path,
-                why: error.to_string(),
-            },
-            error => Self::Io {
-                path,
-                why: error.to_string(),
-            },
+            error if is_structural(&error) => Self::Corrupt { path, why: error.to_string() },
+            error => Self::Io { path, why: error.to_string() },
         }
     }
 

@@ -23,19 +23,13 @@ pub(super) enum Fault {
 impl Fault {
     /// With the name of the file.
     pub(super) fn explain(self, path: &Path) -> StoreError {
-        let corrupt = |why: String| StoreError::Corrupt {
-            path: path.to_path_buf(),
-            why,
-        };
+        let corrupt = |why: String| StoreError::Corrupt { path: path.to_path_buf(), why };
         match self {
             Self::Redb(error) => StoreError::from_redb(path, *error),
             Self::Log(LogError::Storage(error)) => StoreError::from_redb(path, error),
             Self::Log(LogError::Broken(row)) => corrupt(format!("row {row} of the log is wrong")),
             Self::Row(table) => corrupt(format!("a row of the table {table} is wrong")),
-            Self::NewerFormat(found) => StoreError::NewerFormat {
-                path: path.to_path_buf(),
-                found,
-            },
+            Self::NewerFormat(found) => StoreError::NewerFormat { path: path.to_path_buf(), found },
             Self::Closed => StoreError::Io {
                 path: path.to_path_buf(),
                 why: "closed after an earlier error".to_owned(),

@@ -134,12 +134,7 @@ impl Index {
     /// Adds a segment at the end.
     pub(super) fn add_segment(&mut self, key: u64, rows: u64, bytes: u32) {
         self.bytes += u64::from(bytes);
-        self.segments.push_back(Segment {
-            key,
-            rows,
-            bytes,
-            live: 0,
-        });
+        self.segments.push_back(Segment { key, rows, bytes, live: 0 });
     }
 
     /// Takes note of a record of the log.
@@ -147,22 +142,16 @@ impl Index {
         match record {
             LogRecord::Message { id, .. } => self.add_body(id, place),
             LogRecord::Queued(copy) => self.add_copy(copy.owner, copy.message, place),
-            LogRecord::Sent {
-                owner,
-                message,
-                sent,
-            } => self.change(owner, message, |since| {
+            LogRecord::Sent { owner, message, sent } => self.change(owner, message, |since| {
                 since.sent = Some(Some(sent));
                 since.pubrec_arrived = false;
             }),
             LogRecord::PubRecArrived { owner, message } => {
                 self.change(owner, message, |since| since.pubrec_arrived = true);
             }
-            LogRecord::DeliveryFailed {
-                owner,
-                message,
-                deliveries,
-            } => self.change(owner, message, |since| since.deliveries = Some(deliveries)),
+            LogRecord::DeliveryFailed { owner, message, deliveries } => {
+                self.change(owner, message, |since| since.deliveries = Some(deliveries))
+            }
             LogRecord::Returned { owner, message } => self.change(owner, message, |since| {
                 since.sent = Some(None);
                 since.pubrec_arrived = false;
@@ -249,8 +238,7 @@ impl Index {
             return Vec::new();
         };
         let ids = queue.range(load.first..=load.last).map(|(id, _)| *id);
-        ids.filter_map(|id| Some((id, self.bodies.get(&id)?.place)))
-            .collect()
+        ids.filter_map(|id| Some((id, self.bodies.get(&id)?.place))).collect()
     }
 
     fn add_body(&mut self, id: MessageId, place: Place) {
@@ -363,8 +351,6 @@ impl Index {
         {
             return Some(self.segments.len() - 1);
         }
-        self.segments
-            .binary_search_by_key(&key, |segment| segment.key)
-            .ok()
+        self.segments.binary_search_by_key(&key, |segment| segment.key).ok()
     }
 }

@@ -127,11 +127,7 @@ pub(super) fn for_each_record<'a>(
 fn place(segment: u64, start: usize, end: usize) -> Place {
     let offset = u32::try_from(start).expect("a segment is shorter than 4 GiB");
     let len = u32::try_from(end - start).expect("a segment is shorter than 4 GiB");
-    Place {
-        segment,
-        offset,
-        len,
-    }
+    Place { segment, offset, len }
 }
 
 fn index_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {

@@ -71,10 +71,7 @@ impl State {
             self.checkpoint.at.0,
             self.checkpoint.unix_ms,
         ];
-        let bytes: Vec<u8> = fields
-            .iter()
-            .flat_map(|field| field.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
         seal(STATE_KEY, &bytes)
     }
 
@@ -89,15 +86,8 @@ impl State {
         let number = u64::from_le_bytes;
         Some(Self {
             batch: number(batch),
-            marks: Marks {
-                owner: number(owner),
-                message: number(message),
-                dead: number(dead),
-            },
-            checkpoint: Checkpoint {
-                at: Timestamp(number(at)),
-                unix_ms: number(unix_ms),
-            },
+            marks: Marks { owner: number(owner), message: number(message), dead: number(dead) },
+            checkpoint: Checkpoint { at: Timestamp(number(at)), unix_ms: number(unix_ms) },
         })
     }
 }

@@ -151,11 +151,7 @@ fn restored(
     set_aside: Option<PathBuf>,
 ) -> (Database, Restored) {
     let checkpoint = database.checkpoint();
-    let restored = Restored {
-        records,
-        checkpoint,
-        set_aside,
-    };
+    let restored = Restored { records, checkpoint, set_aside };
     (database, restored)
 }
 

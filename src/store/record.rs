@@ -102,20 +102,12 @@ impl<'a> LogRecord<'a> {
         Ok(match kind {
             SENT => {
                 let sent = reader.sent()?;
-                Self::Sent {
-                    owner,
-                    message,
-                    sent,
-                }
+                Self::Sent { owner, message, sent }
             }
             PUBREC_ARRIVED => Self::PubRecArrived { owner, message },
             DELIVERY_FAILED => {
                 let deliveries = reader.small()?;
-                Self::DeliveryFailed {
-                    owner,
-                    message,
-                    deliveries,
-                }
+                Self::DeliveryFailed { owner, message, deliveries }
             }
             RETURNED => Self::Returned { owner, message },
             REMOVED => Self::Removed { owner, message },
@@ -139,11 +131,7 @@ fn read_copy(reader: &mut Reader<'_>, owner: OwnerId) -> Result<Copy, Broken> {
         size: reader.small()?,
         expires: reader.optional()?.map(crate::time::Timestamp),
         deliveries: reader.small()?,
-        sent: if reader.flag()? {
-            Some(reader.sent()?)
-        } else {
-            None
-        },
+        sent: if reader.flag()? { Some(reader.sent()?) } else { None },
     })
 }
 

@@ -27,11 +27,7 @@ pub(super) fn restore(
     for row in sessions.iter()? {
         let (key, value) = row?;
         let (id, part) = key.value();
-        records.push(record(
-            RowKey::Session(id, part),
-            value.value(),
-            "sessions",
-        )?);
+        records.push(record(RowKey::Session(id, part), value.value(), "sessions")?);
     }
     let groups = read.open_table(GROUPS)?;
     for row in groups.iter()? {

@@ -85,10 +85,9 @@ impl RowKey {
                 Record::SessionEnded { session, cause, at }
             }
             Self::Subscription(id, filter) => read_subscription(*id, filter, reader)?,
-            Self::Group(id, WHOLE) => Record::Group {
-                owner: OwnerId(*id),
-                filter: reader.text()?.into(),
-            },
+            Self::Group(id, WHOLE) => {
+                Record::Group { owner: OwnerId(*id), filter: reader.text()?.into() }
+            }
             Self::Group(id, _) => {
                 let owner = OwnerId(*id);
                 let (cause, at) = (read_cause(reader)?, reader.timestamp()?);
@@ -131,11 +130,7 @@ fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broke
         id: OwnerId(id),
         client_id: reader.text()?.into(),
         user: reader.optional_text()?.map(Arc::from),
-        version: if reader.flag()? {
-            Version::V5
-        } else {
-            Version::V311
-        },
+        version: if reader.flag()? { Version::V5 } else { Version::V311 },
         expiry: reader.small()?,
         disconnected: reader.optional()?.map(crate::time::Timestamp),
         ordinal_bound: reader.number()?,
@@ -162,11 +157,7 @@ pub(super) fn ended(key: RowKey, cause: EndCause, at: crate::time::Timestamp) ->
 }
 
 fn read_cause(reader: &mut Reader<'_>) -> Result<EndCause, Broken> {
-    Ok(if reader.flag()? {
-        EndCause::Cleared
-    } else {
-        EndCause::Expired
-    })
+    Ok(if reader.flag()? { EndCause::Cleared } else { EndCause::Expired })
 }
 
 /// The row of a subscription.

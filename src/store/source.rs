@@ -47,11 +47,7 @@ impl Source {
             clear_unfinished(&backend)?;
             builder.create_with_backend(backend)
         };
-        Self {
-            path: path.to_path_buf(),
-            cache_bytes,
-            open: Box::new(open),
-        }
+        Self { path: path.to_path_buf(), cache_bytes, open: Box::new(open) }
     }
 
     /// Its name in errors.
@@ -114,11 +110,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 fn sync_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(directory) = path.parent() {
-        let directory = if directory.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            directory
-        };
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         File::open(directory)?.sync_all()?;
     }
     Ok(())

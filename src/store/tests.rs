@@ -30,10 +30,7 @@ fn session(id: u64) -> SessionRecord {
         expiry: u32::MAX,
         disconnected: Some(Timestamp(5)),
         ordinal_bound: 1000,
-        will: Some(Box::new(WillRecord {
-            message: Message::clone(&message(b"gone")),
-            delay: 30,
-        })),
+        will: Some(Box::new(WillRecord { message: Message::clone(&message(b"gone")), delay: 30 })),
     }
 }
 
@@ -98,33 +95,19 @@ fn subscribed(id: u64, filter: &str) -> Record {
 }
 
 fn body(id: u64, payload: &[u8]) -> Record {
-    Record::Message {
-        id: MessageId(id),
-        message: message(payload),
-    }
+    Record::Message { id: MessageId(id), message: message(payload) }
 }
 
 fn removed(owner: u64, id: u64) -> Record {
-    Record::Removed {
-        owner: OwnerId(owner),
-        message: MessageId(id),
-        lazy: false,
-    }
+    Record::Removed { owner: OwnerId(owner), message: MessageId(id), lazy: false }
 }
 
 fn received(id: u64, packet_id: u16) -> Record {
-    Record::Received {
-        session: OwnerId(id),
-        packet_id: PacketId::new(packet_id).unwrap(),
-    }
+    Record::Received { session: OwnerId(id), packet_id: PacketId::new(packet_id).unwrap() }
 }
 
 fn all(owner: u64) -> Load {
-    Load {
-        owner: OwnerId(owner),
-        first: MessageId(0),
-        last: MessageId(u64::MAX),
-    }
+    Load { owner: OwnerId(owner), first: MessageId(0), last: MessageId(u64::MAX) }
 }
 
 fn reopened(path: &std::path::Path) -> (Database, Vec<Record>) {
@@ -132,33 +115,18 @@ fn reopened(path: &std::path::Path) -> (Database, Vec<Record>) {
     (database, restored.records)
 }
 
-const NOW: Checkpoint = Checkpoint {
-    at: Timestamp(1234),
-    unix_ms: 99,
-};
+const NOW: Checkpoint = Checkpoint { at: Timestamp(1234), unix_ms: 99 };
 
 #[test]
 fn every_record_comes_back_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data/kedgemq.redb");
-    let ended = Record::SessionEnded {
-        session: OwnerId(2),
-        cause: EndCause::Cleared,
-        at: Timestamp(44),
-    };
-    let group = Record::Group {
-        owner: OwnerId(3),
-        filter: "$share/g/a/+".into(),
-    };
-    let group_ended = Record::GroupEnded {
-        owner: OwnerId(3),
-        cause: EndCause::Expired,
-        at: Timestamp(45),
-    };
-    let retained = Record::Retained {
-        topic: "a/b".into(),
-        message: Some(message(b"kept")),
-    };
+    let ended =
+        Record::SessionEnded { session: OwnerId(2), cause: EndCause::Cleared, at: Timestamp(44) };
+    let group = Record::Group { owner: OwnerId(3), filter: "$share/g/a/+".into() };
+    let group_ended =
+        Record::GroupEnded { owner: OwnerId(3), cause: EndCause::Expired, at: Timestamp(45) };
+    let retained = Record::Retained { topic: "a/b".into(), message: Some(message(b"kept")) };
     {
         let (mut database, restored) = open(Options::new(&path)).unwrap();
         assert_eq!(restored.records, [Record::Marks(Marks::default())]);
@@ -180,28 +148,11 @@ fn every_record_comes_back_after_a_restart() {
         ];
         database.commit(&records, NOW).unwrap();
         let records = [
-            Record::Sent {
-                owner: OwnerId(1),
-                message: MessageId(10),
-                sent: sent(1, 3),
-            },
-            Record::PubRecArrived {
-                owner: OwnerId(1),
-                message: MessageId(10),
-            },
-            Record::DeliveryFailed {
-                owner: OwnerId(1),
-                message: MessageId(10),
-                deliveries: 4,
-            },
-            Record::Unsubscribed {
-                session: OwnerId(1),
-                filter: "b/#".into(),
-            },
-            Record::Released {
-                session: OwnerId(1),
-                packet_id: PacketId::new(5).unwrap(),
-            },
+            Record::Sent { owner: OwnerId(1), message: MessageId(10), sent: sent(1, 3) },
+            Record::PubRecArrived { owner: OwnerId(1), message: MessageId(10) },
+            Record::DeliveryFailed { owner: OwnerId(1), message: MessageId(10), deliveries: 4 },
+            Record::Unsubscribed { session: OwnerId(1), filter: "b/#".into() },
+            Record::Released { session: OwnerId(1), packet_id: PacketId::new(5).unwrap() },
             ended.clone(),
             group_ended.clone(),
             Record::Dead(Box::new(letter(1, 9, 11))),
@@ -211,16 +162,9 @@ fn every_record_comes_back_after_a_restart() {
     let (database, restored) = open(Options::new(&path)).unwrap();
     let mut merged = copy(1, 10);
     merged.deliveries = 4;
-    merged.sent = Some(Sent {
-        pubrec_arrived: true,
-        ..sent(1, 3)
-    });
+    merged.sent = Some(Sent { pubrec_arrived: true, ..sent(1, 3) });
     let expected = [
-        Record::Marks(Marks {
-            owner: 3,
-            message: 11,
-            dead: 1,
-        }),
+        Record::Marks(Marks { owner: 3, message: 11, dead: 1 }),
         Record::Session(Box::new(session(1))),
         Record::Session(Box::new(session(2))),
         ended,

@@ -71,10 +71,7 @@ impl Store {
         let thread = thread::Builder::new().name("store".to_owned());
         let thread = thread.spawn(move || writer.run());
         let thread = thread.expect("the operating system gives the store its thread");
-        Self {
-            shared,
-            thread: Mutex::new(Some(thread)),
-        }
+        Self { shared, thread: Mutex::new(Some(thread)) }
     }
 
     /// Takes the records of one turn, of which the last has number `last`, and its loads; both
@@ -237,9 +234,7 @@ impl Writer {
         let interval = self.database.options.lazy_interval;
         loop {
             let next_commit = self.next_commit;
-            let is_end = self
-                .shared
-                .take(&mut batch, &mut loads, next_commit, interval);
+            let is_end = self.shared.take(&mut batch, &mut loads, next_commit, interval);
             if !batch.is_empty() {
                 self.next_commit = Instant::now() + self.database.options.commit_interval;
                 self.commit(&batch)?;
@@ -269,11 +264,7 @@ impl Writer {
         match self.database.write(batch) {
             Ok(()) => Ok(()),
             Err(error) => self.recover(error, |database| {
-                if database.batch() < number {
-                    database.write(batch)
-                } else {
-                    database.confirm()
-                }
+                if database.batch() < number { database.write(batch) } else { database.confirm() }
             }),
         }
     }

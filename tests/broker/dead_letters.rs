@@ -10,28 +10,14 @@ fn an_expired_message_becomes_a_dead_letter() {
     let broker = Broker::start();
     let watcher = watch(&broker);
     mosquitto::subscribe_and_leave(&broker, "5", "meter", "job/#");
-    publish(
-        &broker,
-        "too late",
-        &["-D", "publish", "message-expiry-interval", "1"],
-    );
+    publish(&broker, "too late", &["-D", "publish", "message-expiry-interval", "1"]);
     let letter = &watcher.messages(1)[0];
-    assert!(
-        letter.starts_with("$dead/expired/meter/job/a | too late | "),
-        "{letter}"
-    );
-    for property in [
-        "dl-reason:expired",
-        "dl-owner:meter",
-        "dl-topic:job/a",
-        "dl-qos:1",
-    ] {
+    assert!(letter.starts_with("$dead/expired/meter/job/a | too late | "), "{letter}");
+    for property in ["dl-reason:expired", "dl-owner:meter", "dl-topic:job/a", "dl-qos:1"] {
         assert!(letter.contains(property), "{property} is missing: {letter}");
     }
     // The publisher's own come first, untouched.
-    let publisher = letter
-        .find("line:7")
-        .expect("the publisher's property is there");
+    let publisher = letter.find("line:7").expect("the publisher's property is there");
     assert!(publisher < letter.find("dl-").unwrap(), "{letter}");
 }
 
@@ -45,10 +31,7 @@ fn what_overflows_becomes_a_dead_letter() {
     }
     // The oldest goes.
     let letter = &watcher.messages(1)[0];
-    assert!(
-        letter.starts_with("$dead/queue_full/meter/job/a | one | "),
-        "{letter}"
-    );
+    assert!(letter.starts_with("$dead/queue_full/meter/job/a | one | "), "{letter}");
 }
 
 #[test]
@@ -73,16 +56,11 @@ fn the_backlog_of_an_expired_session_becomes_dead_letters() {
     let broker = Broker::start();
     let watcher = watch(&broker);
     // Subscribes, and is gone one second after it left.
-    let short = [
-        "-V", "5", "-i", "meter", "-c", "-x", "1", "-q", "1", "-t", "job/#", "-E",
-    ];
+    let short = ["-V", "5", "-i", "meter", "-c", "-x", "1", "-q", "1", "-t", "job/#", "-E"];
     Subscriber::start(&broker, "%p", &short).wait_exit();
     publish(&broker, "backlog", &[]);
     let letter = &watcher.messages(1)[0];
-    assert!(
-        letter.starts_with("$dead/session_expired/meter/job/a | backlog | "),
-        "{letter}"
-    );
+    assert!(letter.starts_with("$dead/session_expired/meter/job/a | backlog | "), "{letter}");
 }
 
 /// It died before the kill or it dies after: who asked for dead letters gets it, once.
@@ -114,25 +92,12 @@ fn a_dead_letter_survives_a_kill() {
 fn nobody_publishes_under_dead() {
     let broker = Broker::start();
     let watcher = watch(&broker);
-    let forged = [
-        "-V",
-        "5",
-        "-q",
-        "1",
-        "-t",
-        "$dead/expired/meter/job/a",
-        "-m",
-        "forged",
-    ];
+    let forged = ["-V", "5", "-q", "1", "-t", "$dead/expired/meter/job/a", "-m", "forged"];
     let output = mosquitto::run_publisher(&broker, &forged);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("Not authorized"), "{output:?}");
     mosquitto::subscribe_and_leave(&broker, "5", "meter", "job/#");
-    publish(
-        &broker,
-        "true",
-        &["-D", "publish", "message-expiry-interval", "1"],
-    );
+    publish(&broker, "true", &["-D", "publish", "message-expiry-interval", "1"]);
     assert!(watcher.messages(1)[0].contains("| true |"));
 }
 

@@ -11,16 +11,9 @@ pub(crate) const VERSIONS: [&str; 2] = ["311", "5"];
 pub(crate) fn over_tls(broker: &Broker) -> Vec<String> {
     let address = broker.tls();
     let ca = broker.ca().display().to_string();
-    [
-        "-h",
-        &address.ip().to_string(),
-        "-p",
-        &address.port().to_string(),
-        "--cafile",
-        &ca,
-    ]
-    .map(String::from)
-    .into()
+    ["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "--cafile", &ca]
+        .map(String::from)
+        .into()
 }
 
 /// Runs `mosquitto_pub` over TLS to its end.
@@ -35,10 +28,7 @@ pub(crate) fn run_publisher(broker: &Broker, arguments: &[&str]) -> Output {
 /// Publishes with `mosquitto_pub` over TLS; it must say that it was acknowledged.
 pub(crate) fn publish(broker: &Broker, arguments: &[&str]) {
     let output = run_publisher(broker, arguments);
-    assert!(
-        output.status.success(),
-        "mosquitto_pub {arguments:?}: {output:?}"
-    );
+    assert!(output.status.success(), "mosquitto_pub {arguments:?}: {output:?}");
 }
 
 /// Makes a persistent session with a subscription and leaves: its messages wait from now on.
@@ -81,13 +71,7 @@ impl Subscriber {
     pub(crate) fn spawn(broker: &Broker, format: &str, arguments: &[&str]) -> Self {
         // Its output is for a pipe and would come in blocks.
         let mut child = Command::new("stdbuf")
-            .args([
-                "-oL",
-                "mosquitto_sub",
-                "-d",
-                "-F",
-                &format!("{MARK}{format}"),
-            ])
+            .args(["-oL", "mosquitto_sub", "-d", "-F", &format!("{MARK}{format}")])
             .args(over_tls(broker))
             .args(arguments)
             .stdin(Stdio::null())
@@ -115,11 +99,7 @@ impl Subscriber {
 
     /// Waits until it has ended by itself.
     pub(crate) fn wait_exit(mut self) {
-        assert!(
-            self.output.wait_end(),
-            "it does not end: {}",
-            self.output.text()
-        );
+        assert!(self.output.wait_end(), "it does not end: {}", self.output.text());
         self.child.wait().expect("it is our child");
     }
 }

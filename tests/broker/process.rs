@@ -65,10 +65,7 @@ fn a_wrong_option_is_named() {
     let directory = new_directory();
     let said = fail(&["--mqqt", "127.0.0.1:0"], 2);
     assert!(said.contains("--mqqt"), "{said}");
-    let said = fail(
-        &in_directory(directory.path(), &["--mqtt", "localhost:port"]),
-        2,
-    );
+    let said = fail(&in_directory(directory.path(), &["--mqtt", "localhost:port"]), 2);
     assert!(said.contains("localhost:port"), "{said}");
 }
 
@@ -87,10 +84,7 @@ fn a_wrong_file_is_named_with_its_line() {
         // `check` finds the same without starting.
         for arguments in [vec!["-c", &name], vec!["check", "-c", &name]] {
             let said = fail(&arguments, 2);
-            assert!(
-                said.contains(&format!("{name}:3")),
-                "no file and line: {said}"
-            );
+            assert!(said.contains(&format!("{name}:3")), "no file and line: {said}");
             assert!(said.contains(option), "{said}");
             assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
         }
@@ -130,20 +124,14 @@ fn the_lines_to_paste_name_the_real_files_and_ports() {
     let line = broker.wait_for_output("mosquitto_pub");
     assert!(line.contains(&port), "{line}");
     let line = broker.wait_for_output("$dead/");
-    assert!(
-        line.contains("'$dead/"),
-        "the shell must not expand it: {line}"
-    );
+    assert!(line.contains("'$dead/"), "the shell must not expand it: {line}");
 }
 
 fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(directory).expect("the broker made it");
     let read = |entry: fs::DirEntry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        (
-            name,
-            fs::read(entry.path()).expect("it may be read by its owner"),
-        )
+        (name, fs::read(entry.path()).expect("it may be read by its owner"))
     };
     let mut all: Vec<_> = entries.filter_map(Result::ok).map(read).collect();
     all.sort();

@@ -32,20 +32,11 @@ pub(crate) struct Options<'a> {
 
 impl<'a> Options<'a> {
     pub(crate) fn new(version: Version, id: &'a str) -> Self {
-        Self {
-            version,
-            id,
-            persistent: false,
-            user: None,
-            certificate: None,
-        }
+        Self { version, id, persistent: false, user: None, certificate: None }
     }
 
     pub(crate) fn persistent(self) -> Self {
-        Self {
-            persistent: true,
-            ..self
-        }
+        Self { persistent: true, ..self }
     }
 }
 
@@ -90,11 +81,7 @@ impl Client {
             Version::V311 => link_v311(broker, &options),
             Version::V5 => link_v5(broker, &options),
         };
-        let mut client = Self {
-            link,
-            received: VecDeque::new(),
-            session_present: false,
-        };
+        let mut client = Self { link, received: VecDeque::new(), session_present: false };
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Came::Connected { session_present } = client.next(deadline)? {
@@ -136,8 +123,7 @@ impl Client {
             if let Some(message) = self.received.pop_front() {
                 return message;
             }
-            self.next(deadline)
-                .unwrap_or_else(|error| panic!("waiting for a message: {error}"));
+            self.next(deadline).unwrap_or_else(|error| panic!("waiting for a message: {error}"));
         }
     }
 
@@ -210,9 +196,9 @@ fn link_v5(broker: &Broker, options: &Options<'_>) -> Link {
 
 fn came_v311(event: Event) -> Came {
     match event {
-        Event::Incoming(Packet::ConnAck(ack)) => Came::Connected {
-            session_present: ack.session_present,
-        },
+        Event::Incoming(Packet::ConnAck(ack)) => {
+            Came::Connected { session_present: ack.session_present }
+        }
         Event::Incoming(Packet::SubAck(_)) => Came::Subscribed,
         Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) => Came::Acknowledged,
         Event::Outgoing(Outgoing::Publish(_)) => Came::Sent,
@@ -230,9 +216,9 @@ fn came_v311(event: Event) -> Came {
 fn came_v5(event: v5::Event) -> Came {
     use v5::mqttbytes::v5::Packet;
     match event {
-        v5::Event::Incoming(Packet::ConnAck(ack)) => Came::Connected {
-            session_present: ack.session_present,
-        },
+        v5::Event::Incoming(Packet::ConnAck(ack)) => {
+            Came::Connected { session_present: ack.session_present }
+        }
         v5::Event::Incoming(Packet::SubAck(_)) => Came::Subscribed,
         v5::Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) => Came::Acknowledged,
         v5::Event::Outgoing(Outgoing::Publish(_)) => Came::Sent,
@@ -241,10 +227,7 @@ fn came_v5(event: v5::Event) -> Came {
             qos: publish.qos as u8,
             retain: publish.retain,
             payload: publish.payload.to_vec(),
-            user_properties: publish
-                .properties
-                .map(|all| all.user_properties)
-                .unwrap_or_default(),
+            user_properties: publish.properties.map(|all| all.user_properties).unwrap_or_default(),
         }),
         _ => Came::Other,
     }

@@ -15,10 +15,7 @@ fn offline_messages_survive_a_kill() {
         for number in 0..20 {
             let qos = if number % 2 == 0 { "1" } else { "2" };
             let payload = format!("job {number}");
-            mosquitto::publish(
-                &broker,
-                &["-V", version, "-q", qos, "-t", "job/a", "-m", &payload],
-            );
+            mosquitto::publish(&broker, &["-V", version, "-q", qos, "-t", "job/a", "-m", &payload]);
             expected.push(format!("job/a {qos} {payload}"));
         }
 
@@ -33,20 +30,13 @@ fn offline_messages_survive_a_kill() {
         expected.push("job/a 2 job 20".into());
         let came = subscriber.messages(expected.len());
         for of_qos in ["job/a 1", "job/a 2"] {
-            assert_eq!(
-                select(&came, of_qos),
-                select(&expected, of_qos),
-                "MQTT {version}"
-            );
+            assert_eq!(select(&came, of_qos), select(&expected, of_qos), "MQTT {version}");
         }
     }
 }
 
 fn select<'a>(messages: &'a [String], start: &str) -> Vec<&'a String> {
-    messages
-        .iter()
-        .filter(|message| message.starts_with(start))
-        .collect()
+    messages.iter().filter(|message| message.starts_with(start)).collect()
 }
 
 #[test]

@@ -15,26 +15,15 @@ use crate::mosquitto::{self, Subscriber};
 use crate::rumqtt::{self, Client, Options};
 
 /// What the mosquitto clients call a refusal: 3.1.1's return code 5, MQTT 5's 0x86 or 0x87.
-const REFUSALS: [&str; 3] = [
-    "not authorised",
-    "Not authorized",
-    "Bad user name or password",
-];
+const REFUSALS: [&str; 3] = ["not authorised", "Not authorized", "Bad user name or password"];
 
 #[test]
 fn a_password_file_says_who_may_connect() {
     let broker = with_users(&[("alice", "correct horse")], "");
     for version in mosquitto::VERSIONS {
         let publish = ["-V", version, "-q", "1", "-t", "a", "-m", "b"];
-        mosquitto::publish(
-            &broker,
-            &with(&publish, &["-u", "alice", "-P", "correct horse"]),
-        );
-        for wrong in [
-            &["-u", "alice", "-P", "wrong"][..],
-            &["-u", "bob", "-P", "wrong"],
-            &[],
-        ] {
+        mosquitto::publish(&broker, &with(&publish, &["-u", "alice", "-P", "correct horse"]));
+        for wrong in [&["-u", "alice", "-P", "wrong"][..], &["-u", "bob", "-P", "wrong"], &[]] {
             expect_refusal(&broker, &with(&publish, wrong));
         }
     }
@@ -87,10 +76,7 @@ fn an_acl_file_says_what_they_may_do() {
         publish(&bob, "plant/open/a", "bob may not write");
         publish(&alice, "home/bob/a", "alice may not write there");
         publish(&bob, "home/bob/a", "bob's own");
-        assert_eq!(
-            reader.messages(2),
-            ["plant/open/a for bob", "home/bob/a bob's own"]
-        );
+        assert_eq!(reader.messages(2), ["plant/open/a for bob", "home/bob/a bob's own"]);
     }
 }
 
@@ -132,10 +118,7 @@ fn a_client_certificate_names_the_user() {
     });
     for version in rumqtt::VERSIONS {
         let certificate = Some((made.certificate.clone(), made.key.clone()));
-        let options = Options {
-            certificate,
-            ..Options::new(version, "client")
-        };
+        let options = Options { certificate, ..Options::new(version, "client") };
         let mut client = Client::connect(&broker, options).expect("its certificate is good");
         client.subscribe("meter/#", 1);
         client.publish("meter/a", 1, false, b"its name has the right");
@@ -144,14 +127,8 @@ fn a_client_certificate_names_the_user() {
         assert!(Client::connect(&broker, Options::new(version, "none")).is_err());
         let other = ClientCertificates::make("meter-17");
         let certificate = Some((other.certificate, other.key));
-        let options = Options {
-            certificate,
-            ..Options::new(version, "other")
-        };
-        assert!(
-            Client::connect(&broker, options).is_err(),
-            "by a CA that nobody trusts"
-        );
+        let options = Options { certificate, ..Options::new(version, "other") };
+        assert!(Client::connect(&broker, options).is_err(), "by a CA that nobody trusts");
     }
 }
 
@@ -169,9 +146,7 @@ impl ClientCertificates {
         ca.distinguished_name.push(DnType::CommonName, "clients");
         let ca = CertifiedIssuer::self_signed(ca, new_key()).expect("valid parameters");
         let mut client = CertificateParams::default();
-        client
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        client.distinguished_name.push(DnType::CommonName, common_name);
         client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = new_key();
         let certificate = client.signed_by(&key, &ca).expect("valid parameters");
@@ -217,20 +192,14 @@ fn set_password(file: &Path, user: &str, password: &str) {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     writeln!(stdin, "{password}").expect("it reads its input");
     drop(stdin);
-    assert!(
-        child.wait().expect("it is our child").success(),
-        "kedgemq passwd failed"
-    );
+    assert!(child.wait().expect("it is our child").success(), "kedgemq passwd failed");
 }
 
 fn expect_refusal(broker: &Broker, arguments: &[&str]) {
     let output = mosquitto::run_publisher(broker, arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{arguments:?} was accepted");
-    assert!(
-        REFUSALS.iter().any(|refusal| said.contains(refusal)),
-        "{arguments:?}: {said}"
-    );
+    assert!(REFUSALS.iter().any(|refusal| said.contains(refusal)), "{arguments:?}: {said}");
 }
 
 fn with<'a>(options: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {

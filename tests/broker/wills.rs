@@ -22,11 +22,7 @@ fn a_disconnect_takes_the_will_back() {
         let leaving = with_will(version, "taken back", &["-E"]);
         Subscriber::start(&broker, "%p", &leaving).wait_exit();
         // The next one shows that nothing came before.
-        drop(Subscriber::start(
-            &broker,
-            "%p",
-            &with_will(version, "gone", &[]),
-        ));
+        drop(Subscriber::start(&broker, "%p", &with_will(version, "gone", &[])));
         assert_eq!(watcher.messages(1), ["gone"]);
     }
 }
@@ -39,11 +35,7 @@ fn a_will_survives_a_kill() {
         format!("{limits}[[listener]]\naddress = \"127.0.0.1:0\"\ntls = true\n")
     });
     mosquitto::subscribe_and_leave(&broker, "5", "watcher", "will/#");
-    let client = Subscriber::start(
-        &broker,
-        "%p",
-        &with_will("5", "gone", &["-c", "-x", "3600"]),
-    );
+    let client = Subscriber::start(&broker, "%p", &with_will("5", "gone", &["-c", "-x", "3600"]));
 
     broker.kill();
     drop(client);
@@ -57,14 +49,7 @@ fn a_will_survives_a_kill() {
 
 fn with_will<'a>(version: &'a str, payload: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut options = vec!["-V", version, "-i", "meter", "-t", "jobs"];
-    options.extend([
-        "--will-topic",
-        "will/meter",
-        "--will-payload",
-        payload,
-        "--will-qos",
-        "2",
-    ]);
+    options.extend(["--will-topic", "will/meter", "--will-payload", payload, "--will-qos", "2"]);
     options.extend(more);
     options
 }

@@ -23,10 +23,8 @@ impl Broker {
     /// One TLS and one plain listener, no configuration file.
     pub(crate) fn start() -> Self {
         let directory = new_directory();
-        let arguments = in_directory(
-            directory.path(),
-            &["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"],
-        );
+        let arguments =
+            in_directory(directory.path(), &["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"]);
         Self::run(directory, arguments)
     }
 
@@ -48,13 +46,7 @@ impl Broker {
 
     fn run(directory: TempDir, arguments: Vec<String>) -> Self {
         let process = Process::start(&arguments);
-        let mut broker = Self {
-            directory,
-            arguments,
-            process,
-            tls: None,
-            plain: None,
-        };
+        let mut broker = Self { directory, arguments, process, tls: None, plain: None };
         broker.find_listeners();
         broker
     }
@@ -63,19 +55,9 @@ impl Broker {
     fn find_listeners(&mut self) {
         let listening = self.process.log.wait("the start line", 0, |lines| {
             let started = lines.iter().any(|line| line.contains("started"));
-            started.then(|| {
-                lines
-                    .iter()
-                    .filter_map(|line| listener(line))
-                    .collect::<Vec<_>>()
-            })
+            started.then(|| lines.iter().filter_map(|line| listener(line)).collect::<Vec<_>>())
         });
-        let find = |tls| {
-            listening
-                .iter()
-                .find(|found| found.1 == tls)
-                .map(|found| found.0)
-        };
+        let find = |tls| listening.iter().find(|found| found.1 == tls).map(|found| found.0);
         self.tls = find(true);
         self.plain = find(false);
     }
@@ -95,11 +77,7 @@ impl Broker {
     /// Sends a signal, as `kill` names it: `TERM`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.process.child.id());
-        let status = Command::new("sh")
-            .arg("-c")
-            .arg(command)
-            .status()
-            .expect("sh runs");
+        let status = Command::new("sh").arg("-c").arg(command).status().expect("sh runs");
         assert!(status.success(), "could not send SIG{name}");
     }
 
@@ -177,11 +155,7 @@ impl Process {
 
     /// Waits until it has ended by itself.
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
-        assert!(
-            self.log.wait_end(),
-            "it does not end; its log:\n{}",
-            self.log.text()
-        );
+        assert!(self.log.wait_end(), "it does not end; its log:\n{}", self.log.text());
         self.child.wait().expect("it is our child")
     }
 
@@ -205,10 +179,7 @@ impl Drop for Process {
 
 /// A directory that goes with its broker.
 pub(crate) fn new_directory() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("kedgemq-test-")
-        .tempdir()
-        .expect("a temporary directory")
+    tempfile::Builder::new().prefix("kedgemq-test-").tempdir().expect("a temporary directory")
 }
 
 /// `arguments` with data and certificates in `directory`.

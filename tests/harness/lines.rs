@@ -61,20 +61,11 @@ impl Lines {
             let left = deadline.saturating_duration_since(Instant::now());
             if state.ended || left.is_zero() {
                 let all = state.lines.join("\n");
-                let why = if state.ended {
-                    "the process ended"
-                } else {
-                    "nothing came"
-                };
+                let why = if state.ended { "the process ended" } else { "nothing came" };
                 drop(state);
                 panic!("waiting for {what}: {why}; all that it said:\n{all}");
             }
-            state = self
-                .0
-                .changed
-                .wait_timeout(state, left)
-                .expect("no panic under the lock")
-                .0;
+            state = self.0.changed.wait_timeout(state, left).expect("no panic under the lock").0;
         }
     }
 

@@ -5,17 +5,11 @@ use crate::net::tls::ClientCertificate;
 const EXAMPLE: &str = include_str!("../../../examples/kedgemq.toml");
 
 fn place() -> Place {
-    Place {
-        directory: "/work dir".into(),
-        host: "gateway".into(),
-    }
+    Place { directory: "/work dir".into(), host: "gateway".into() }
 }
 
 fn source(text: &str) -> Source<'_> {
-    Source {
-        file: Path::new("/etc/kedgemq.toml"),
-        text,
-    }
+    Source { file: Path::new("/etc/kedgemq.toml"), text }
 }
 
 fn read(text: &str) -> Result<Config, Failure> {
@@ -60,18 +54,9 @@ fn the_example_says_the_defaults() {
 
 /// The options of a table, as the error for an unknown one lists them.
 fn options_of(header: &str) -> BTreeSet<String> {
-    let line = read(&format!("{header}\nno_such_option = 1\n"))
-        .unwrap_err()
-        .line;
-    let (_, list) = line
-        .split_once("expected")
-        .expect("the line lists the options");
-    let names = list
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect::<BTreeSet<_>>();
+    let line = read(&format!("{header}\nno_such_option = 1\n")).unwrap_err().line;
+    let (_, list) = line.split_once("expected").expect("the line lists the options");
+    let names = list.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
     assert!(!names.is_empty(), "{line}");
     names
 }
@@ -90,35 +75,22 @@ fn the_example_names_every_option() {
         last.1.push('\n');
     }
     let names = |section: &str, option: &str| {
-        let text: String = sections
-            .iter()
-            .filter(|(name, _)| name == section)
-            .map(|(_, t)| t.as_str())
-            .collect();
-        text.lines()
-            .any(|line| line.split('=').next().unwrap().trim() == option && line != option)
+        let text: String =
+            sections.iter().filter(|(name, _)| name == section).map(|(_, t)| t.as_str()).collect();
+        text.lines().any(|line| line.split('=').next().unwrap().trim() == option && line != option)
     };
     for table in tables {
         let header = format!("[{table}]");
         for option in options_of(&header) {
-            assert!(
-                names(&header, &option),
-                "{header} {option} is not in the example"
-            );
+            assert!(names(&header, &option), "{header} {option} is not in the example");
         }
     }
     for option in options_of("[[listener]]") {
-        assert!(
-            names("[[listener]]", &option),
-            "[[listener]] {option} is not in the example"
-        );
+        assert!(names("[[listener]]", &option), "[[listener]] {option} is not in the example");
     }
     for option in options_of("") {
         let is_table = tables.contains(&option.as_str()) || option == "listener";
-        assert!(
-            is_table || names("", &option),
-            "{option} is not in the example"
-        );
+        assert!(is_table || names("", &option), "{option} is not in the example");
     }
 }
 
@@ -129,10 +101,7 @@ fn every_reason_has_its_switch() {
         assert!(options.contains(reason.as_str()), "{}", reason.as_str());
         let text = format!("[dead_letters]\n{} = false\n", reason.as_str());
         let left = read(&text).unwrap().settings.dead_letters.reasons;
-        let rest: Vec<_> = DeadReason::ALL
-            .into_iter()
-            .filter(|other| *other != reason)
-            .collect();
+        let rest: Vec<_> = DeadReason::ALL.into_iter().filter(|other| *other != reason).collect();
         assert_eq!(left, rest);
     }
 }
@@ -145,14 +114,8 @@ fn what_is_wrong_is_one_line_with_file_line_and_option() {
             "1: nod: unknown option, expected one of `node`, `data`, `certs`, \
           `cert_names`, `log`, `limits`, `dead_letters`, `store`, `auth`, `listener`",
         ),
-        (
-            "\nnode = \" \"",
-            "2: node: is empty: name the node, or leave it out",
-        ),
-        (
-            "node = 5",
-            "1: node: invalid type: integer `5`, expected a string",
-        ),
+        ("\nnode = \" \"", "2: node: is empty: name the node, or leave it out"),
+        ("node = 5", "1: node: invalid type: integer `5`, expected a string"),
         (
             "[limits]\nreceive_maximum = 0",
             "2: limits.receive_maximum: invalid value: integer `0`, \
@@ -195,10 +158,7 @@ fn what_is_wrong_is_one_line_with_file_line_and_option() {
             "2: log.level: unknown variant `loud`, expected one of \
           `error`, `warn`, `info`, `debug`, `trace`",
         ),
-        (
-            "[[listener]]\ntls = true",
-            "1: listener: missing option `address`",
-        ),
+        ("[[listener]]\ntls = true", "1: listener: missing option `address`"),
         (
             "[[listener]]\naddress = \"1.2.3.4\"",
             "2: listener.address: \"1.2.3.4\" is no address: \
@@ -258,24 +218,16 @@ fn what_is_wrong_is_one_line_with_file_line_and_option() {
 
 #[test]
 fn broken_toml_names_its_line() {
-    for (text, number) in [
-        ("node = \n", 1),
-        ("[log]\nlevel = \"info\"\nlevel = \"info\"", 3),
-    ] {
+    for (text, number) in [("node = \n", 1), ("[log]\nlevel = \"info\"\nlevel = \"info\"", 3)] {
         let line = read(text).map(|_| ()).unwrap_err().line;
-        assert!(
-            line.starts_with(&format!("/etc/kedgemq.toml:{number}: ")),
-            "{line}"
-        );
+        assert!(line.starts_with(&format!("/etc/kedgemq.toml:{number}: ")), "{line}");
     }
 }
 
 #[test]
 fn other_machines_need_a_name_or_a_word() {
     let listen = |options: &str| {
-        read(&format!(
-            "[[listener]]\naddress = \"0.0.0.0:8883\"\ntls = true\n{options}"
-        ))
+        read(&format!("[[listener]]\naddress = \"0.0.0.0:8883\"\ntls = true\n{options}"))
     };
     assert!(listen("").is_err());
     assert!(listen("client_ca = \"ca\"\nclient_certificate = \"optional\"").is_err());
@@ -284,10 +236,7 @@ fn other_machines_need_a_name_or_a_word() {
     let users = listen("password_file = \"users\"").unwrap();
     assert!(!users.listeners[0].anonymous);
     let certain = listen("client_ca = \"ca\"\nclient_certificate = \"required\"").unwrap();
-    assert!(
-        certain.listeners[0].anonymous,
-        "the certificate alone admits"
-    );
+    assert!(certain.listeners[0].anonymous, "the certificate alone admits");
     let named = "client_ca = \"ca\"\nclient_certificate = \"optional\"\ncommon_name_as_user = true";
     assert!(!listen(named).unwrap().listeners[0].anonymous);
 }
@@ -297,32 +246,19 @@ fn the_password_file_of_all_holds_for_each_listener_without_its_own() {
     let text = "[auth]\npassword_file = \"all\"\n[[listener]]\naddress = \"1\"\n\
                 [[listener]]\naddress = \"0.0.0.0:2\"\npassword_file = \"own\"\nanonymous = true";
     let config = read(text).unwrap();
-    let [first, second] = &config.listeners[..] else {
-        panic!("{:?}", config.listeners)
-    };
+    let [first, second] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
     assert_eq!(first.password_file.as_deref(), Some(Path::new("/etc/all")));
     assert!(!first.anonymous);
     assert_eq!(second.password_file.as_deref(), Some(Path::new("/etc/own")));
     assert!(second.anonymous);
     let usual = read("[auth]\npassword_file = \"all\"").unwrap();
-    assert!(
-        usual.listeners.iter().all(|listener| !listener.anonymous),
-        "{:?}",
-        usual.listeners
-    );
+    assert!(usual.listeners.iter().all(|listener| !listener.anonymous), "{:?}", usual.listeners);
 }
 
 #[test]
 fn flags_go_over_the_file_and_replace_all_listeners() {
     let text = "data = \"d\"\n[log]\nlevel = \"warn\"\n[[listener]]\naddress = \"1\"";
-    let flags = flags(&[
-        "--mqtt",
-        "127.0.0.1:2883",
-        "--data",
-        "x",
-        "--log-level",
-        "trace",
-    ]);
+    let flags = flags(&["--mqtt", "127.0.0.1:2883", "--data", "x", "--log-level", "trace"]);
     let config = Config::assemble(&flags, Some(source(text)), &place()).unwrap();
     assert_eq!(config.data, Path::new("/work dir/x"));
     assert_eq!(config.certs, Path::new("/etc/certs"));
@@ -335,9 +271,7 @@ fn flags_go_over_the_file_and_replace_all_listeners() {
 #[test]
 fn an_open_flag_needs_a_config_file() {
     let open = flags(&["--mqtts", "8883", "--mqtt", "0.0.0.0:1883"]);
-    let failure = Config::assemble(&open, None, &place())
-        .map(|_| ())
-        .unwrap_err();
+    let failure = Config::assemble(&open, None, &place()).map(|_| ()).unwrap_err();
     assert_eq!(
         failure.line,
         "--mqtt 0.0.0.0:1883: other machines could connect without a password; use a config \
@@ -362,11 +296,7 @@ fn paths_are_absolute() {
     let config = read(text).unwrap();
     assert_eq!(config.data, Path::new("/etc/../var"));
     assert_eq!(config.acl_file.as_deref(), Some(Path::new("/a/acl")));
-    let files = config.listeners[0]
-        .tls
-        .as_ref()
-        .unwrap()
-        .files(&config.certs);
+    let files = config.listeners[0].tls.as_ref().unwrap().files(&config.certs);
     assert_eq!(files.certificate, Path::new("/etc/c"));
     assert_eq!(files.key, Path::new("/etc/k"));
     assert_eq!(files.client, ClientCertificate::Required("/etc/ca".into()));
@@ -379,14 +309,7 @@ fn a_made_certificate_has_the_names_of_its_listeners() {
                 anonymous = true\n[[listener]]\naddress = \"gate.example:1\"\ntls = true\n\
                 anonymous = true\n[[listener]]\naddress = \"192.0.2.2:1\"\nanonymous = true\n\
                 [[listener]]\naddress = \"[::]:1\"\ntls = true\nanonymous = true";
-    let config = Config::assemble(
-        &flags(&["--cert-name", "flag"]),
-        Some(source(text)),
-        &place(),
-    )
-    .unwrap();
-    assert_eq!(
-        config.cert_names,
-        ["flag", "file", "192.0.2.1", "gate.example"]
-    );
+    let config =
+        Config::assemble(&flags(&["--cert-name", "flag"]), Some(source(text)), &place()).unwrap();
+    assert_eq!(config.cert_names, ["flag", "file", "192.0.2.1", "gate.example"]);
 }

@@ -26,19 +26,13 @@ fn names_in(file: &Path) -> Vec<String> {
 }
 
 fn days(directory: &Path, at: SystemTime) -> u64 {
-    days_left(&Paths::within(directory).server, at)
-        .unwrap()
-        .unwrap()
+    days_left(&Paths::within(directory).server, at).unwrap().unwrap()
 }
 
 fn openssl(arguments: &[&str]) -> String {
     let output = Command::new("openssl").args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
@@ -46,37 +40,17 @@ fn openssl(arguments: &[&str]) -> String {
 fn an_empty_directory_gets_all_four_and_keeps_them() {
     let directory = tempfile::tempdir().unwrap();
     let certs = directory.path().join("certs");
-    assert_eq!(
-        made(&certs, &["192.0.2.7", "mqtt.example"], now()),
-        Outcome::Made
-    );
+    assert_eq!(made(&certs, &["192.0.2.7", "mqtt.example"], now()), Outcome::Made);
     let paths = Paths::within(&certs);
     let before = read_all(&paths);
     for key in [&paths.ca_key, &paths.server_key] {
-        assert_eq!(
-            fs::metadata(key).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    let expected = [
-        "127.0.0.1",
-        "192.0.2.7",
-        "::1",
-        "gateway",
-        "gateway.local",
-        "localhost",
-        "mqtt.example",
-    ];
+    let expected =
+        ["127.0.0.1", "192.0.2.7", "::1", "gateway", "gateway.local", "localhost", "mqtt.example"];
     assert_eq!(names_in(&paths.server), expected);
-    assert_eq!(
-        fs::read_dir(&certs).unwrap().count(),
-        4,
-        "nothing else is left behind"
-    );
-    assert_eq!(
-        made(&certs, &["192.0.2.7"], now() + 365 * DAY),
-        Outcome::Kept
-    );
+    assert_eq!(fs::read_dir(&certs).unwrap().count(), 4, "nothing else is left behind");
+    assert_eq!(made(&certs, &["192.0.2.7"], now() + 365 * DAY), Outcome::Kept);
     assert_eq!(read_all(&paths), before);
     tls::load(&tls::Files {
         certificate: paths.server,
@@ -109,11 +83,7 @@ fn a_strict_verifier_is_content() {
         assert!(text.contains("OK"), "{text}");
     }
     let text = openssl(&["x509", "-in", server, "-noout", "-text"]);
-    for part in [
-        "Subject Key Identifier",
-        "Authority Key Identifier",
-        "Web Server Auth",
-    ] {
+    for part in ["Subject Key Identifier", "Authority Key Identifier", "Web Server Auth"] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     assert!(openssl(&["x509", "-in", ca, "-noout", "-text"]).contains("Certificate Sign"));
@@ -127,14 +97,7 @@ fn lives_are_counted_from_a_clock_that_is_set() {
     assert!(days(directory.path(), now()) > 4 * 365);
     assert!(days_left(&paths.ca, now()).unwrap().unwrap() > 19 * 365);
     let der = first(&paths.server).unwrap();
-    assert_eq!(
-        parsed(&der, &paths.server)
-            .unwrap()
-            .validity()
-            .not_before
-            .timestamp(),
-        0
-    );
+    assert_eq!(parsed(&der, &paths.server).unwrap().validity().not_before.timestamp(), 0);
 }
 
 #[test]
@@ -145,16 +108,10 @@ fn our_own_is_renewed_when_30_days_remain() {
     let before = read_all(&paths);
     let end = expiry(&paths.server).unwrap().unwrap();
     assert_eq!(made(directory.path(), &[], end - 31 * DAY), Outcome::Kept);
-    assert_eq!(
-        made(directory.path(), &[], end - 29 * DAY),
-        Outcome::Renewed
-    );
+    assert_eq!(made(directory.path(), &[], end - 29 * DAY), Outcome::Renewed);
     let after = read_all(&paths);
     assert_ne!(before[2], after[2]);
-    assert_eq!(
-        (&before[0], &before[1], &before[3]),
-        (&after[0], &after[1], &after[3])
-    );
+    assert_eq!((&before[0], &before[1], &before[3]), (&after[0], &after[1], &after[3]));
     assert!(days(directory.path(), end) > 4 * 365);
     assert_eq!(made(directory.path(), &[], end - 29 * DAY), Outcome::Kept);
 }
@@ -175,16 +132,10 @@ fn a_renewal_ends_with_its_ca_and_is_not_repeated() {
 fn a_name_that_is_asked_for_is_added_to_those_it_has() {
     let directory = tempfile::tempdir().unwrap();
     made(directory.path(), &["one.example"], now());
-    assert_eq!(
-        made(directory.path(), &["192.0.2.1"], now()),
-        Outcome::Renewed
-    );
+    assert_eq!(made(directory.path(), &["192.0.2.1"], now()), Outcome::Renewed);
     let names = names_in(&Paths::within(directory.path()).server);
     assert!(names.contains(&"one.example".to_owned()) && names.contains(&"192.0.2.1".to_owned()));
-    assert_eq!(
-        made(directory.path(), &["one.example", "192.0.2.1"], now()),
-        Outcome::Kept
-    );
+    assert_eq!(made(directory.path(), &["one.example", "192.0.2.1"], now()), Outcome::Kept);
 }
 
 #[test]
@@ -196,10 +147,7 @@ fn what_is_not_ours_is_left_alone() {
     params.not_after = (now() + DAY).into();
     fs::write(&paths.server, params.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(&paths.server_key, key.serialize_pem()).unwrap();
-    assert_eq!(
-        made(theirs.path(), &["other.example"], now()),
-        Outcome::Kept
-    );
+    assert_eq!(made(theirs.path(), &["other.example"], now()), Outcome::Kept);
     assert!(!paths.ca.exists() && !paths.ca_key.exists());
     // The same beside a CA of ours: another issuer.
     let ours = tempfile::tempdir().unwrap();
@@ -208,10 +156,7 @@ fn what_is_not_ours_is_left_alone() {
         fs::copy(ours.path().join(name), theirs.path().join(name)).unwrap();
     }
     let before = read_all(&paths);
-    assert_eq!(
-        made(theirs.path(), &["other.example"], now()),
-        Outcome::Kept
-    );
+    assert_eq!(made(theirs.path(), &["other.example"], now()), Outcome::Kept);
     assert_eq!(read_all(&paths), before);
 }
 

@@ -5,46 +5,18 @@ fn addresses_are_read_as_a_user_writes_them() {
     let table: [(&str, Option<Address>, bool); 20] = [
         ("1883", Some(Address::Loopback(1883)), true),
         ("0", Some(Address::Loopback(0)), true),
-        (
-            "127.0.0.1:1883",
-            Some(Address::Exact("127.0.0.1:1883".parse().unwrap())),
-            true,
-        ),
-        (
-            "[::1]:8883",
-            Some(Address::Exact("[::1]:8883".parse().unwrap())),
-            true,
-        ),
+        ("127.0.0.1:1883", Some(Address::Exact("127.0.0.1:1883".parse().unwrap())), true),
+        ("[::1]:8883", Some(Address::Exact("[::1]:8883".parse().unwrap())), true),
         (
             "[::ffff:127.0.0.1]:1",
             Some(Address::Exact("[::ffff:127.0.0.1]:1".parse().unwrap())),
             true,
         ),
-        (
-            "0.0.0.0:1883",
-            Some(Address::Exact("0.0.0.0:1883".parse().unwrap())),
-            false,
-        ),
-        (
-            "[::]:1883",
-            Some(Address::Exact("[::]:1883".parse().unwrap())),
-            false,
-        ),
-        (
-            "localhost:1883",
-            Some(Address::Name("localhost".into(), 1883)),
-            true,
-        ),
-        (
-            "LocalHost:1883",
-            Some(Address::Name("LocalHost".into(), 1883)),
-            true,
-        ),
-        (
-            "gate-way.local:1",
-            Some(Address::Name("gate-way.local".into(), 1)),
-            false,
-        ),
+        ("0.0.0.0:1883", Some(Address::Exact("0.0.0.0:1883".parse().unwrap())), false),
+        ("[::]:1883", Some(Address::Exact("[::]:1883".parse().unwrap())), false),
+        ("localhost:1883", Some(Address::Name("localhost".into(), 1883)), true),
+        ("LocalHost:1883", Some(Address::Name("LocalHost".into(), 1883)), true),
+        ("gate-way.local:1", Some(Address::Name("gate-way.local".into(), 1)), false),
         ("", None, false),
         ("65536", None, false),
         ("+1883", None, false),
@@ -69,19 +41,9 @@ fn addresses_are_read_as_a_user_writes_them() {
 #[tokio::test]
 async fn port_0_gives_one_real_port_for_both_loopback_addresses() {
     let bound = bind(&Address::Loopback(0)).await.unwrap();
-    let ports: Vec<u16> = bound
-        .sockets
-        .iter()
-        .map(|(_, address)| address.port())
-        .collect();
-    assert_eq!(
-        bound.sockets.len() + usize::from(bound.left_out.is_some()),
-        2
-    );
-    assert!(
-        ports.iter().all(|port| *port != 0 && *port == ports[0]),
-        "{ports:?}"
-    );
+    let ports: Vec<u16> = bound.sockets.iter().map(|(_, address)| address.port()).collect();
+    assert_eq!(bound.sockets.len() + usize::from(bound.left_out.is_some()), 2);
+    assert!(ports.iter().all(|port| *port != 0 && *port == ports[0]), "{ports:?}");
 }
 
 #[tokio::test]

@@ -21,10 +21,7 @@ impl Rig {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         fs::write(directory.path().join("ca.crt"), certificate.pem()).unwrap();
-        let rig = Self {
-            directory,
-            ca: Issuer::new(params, key),
-        };
+        let rig = Self { directory, ca: Issuer::new(params, key) };
         rig.issue("server", None);
         rig
     }
@@ -39,9 +36,7 @@ impl Rig {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         if let Some(common_name) = common_name {
-            params
-                .distinguished_name
-                .push(DnType::CommonName, common_name);
+            params.distinguished_name.push(DnType::CommonName, common_name);
         }
         let certificate = params.signed_by(&key, &self.ca).unwrap();
         fs::write(self.path(&format!("{name}.crt")), certificate.pem()).unwrap();
@@ -49,11 +44,7 @@ impl Rig {
     }
 
     fn files(&self, client: ClientCertificate) -> Files {
-        Files {
-            certificate: self.path("server.crt"),
-            key: self.path("server.key"),
-            client,
-        }
+        Files { certificate: self.path("server.crt"), key: self.path("server.key"), client }
     }
 
     fn client(
@@ -61,23 +52,31 @@ impl Rig {
         name: Option<&str>,
         version: &'static SupportedProtocolVersion,
     ) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(certificates(&self.path("ca.crt")).unwrap().remove(0))
-            .unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots);
-        match name {
-            None => config.with_no_client_auth(),
-            Some(name) => config
-                .with_client_auth_cert(
-                    certificates(&self.path(&format!("{name}.crt"))).unwrap(),
-                    private_key(&self.path(&format!("{name}.key"))).unwrap(),
-                )
-                .unwrap(),
-        }
+        client_config(self.directory.path(), name, version)
+    }
+}
+
+/// A client that trusts `ca.crt` and shows the certificate of this name.
+fn client_config(
+    directory: &Path,
+    name: Option<&str>,
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let path = |name: &str| directory.join(name);
+    let mut roots = RootCertStore::empty();
+    roots.add(certificates(&path("ca.crt")).unwrap().remove(0)).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    match name {
+        None => config.with_no_client_auth(),
+        Some(name) => config
+            .with_client_auth_cert(
+                certificates(&path(&format!("{name}.crt"))).unwrap(),
+                private_key(&path(&format!("{name}.key"))).unwrap(),
+            )
+            .unwrap(),
     }
 }
 
@@ -141,10 +140,7 @@ fn a_certificate_is_required_or_not() {
     let required = load(&rig.files(ClientCertificate::Required(rig.path("ca.crt")))).unwrap();
     let without = || rig.client(None, &TLS13);
     let stranger = || rig.client(Some("stranger"), &TLS13);
-    assert_eq!(
-        common_name(&handshake(Arc::clone(&optional), without()).unwrap()),
-        None
-    );
+    assert_eq!(common_name(&handshake(Arc::clone(&optional), without()).unwrap()), None);
     assert!(handshake(Arc::clone(&required), without()).is_err());
     assert!(handshake(optional, stranger()).is_err());
     assert!(handshake(required, stranger()).is_err());
@@ -172,22 +168,10 @@ fn each_error_names_its_file() {
     fs::write(rig.path("cut"), "-----BEGIN CERTIFICATE-----\nAAAA\n").unwrap();
     let table = [
         ("missing", "server.key", "missing: cannot be read"),
-        (
-            "empty",
-            "server.key",
-            "empty: holds no certificate in PEM format",
-        ),
+        ("empty", "server.key", "empty: holds no certificate in PEM format"),
         ("cut", "server.key", "cut: cannot be used"),
-        (
-            "server.crt",
-            "empty",
-            "empty: holds no private key without a passphrase in PEM format",
-        ),
-        (
-            "server.crt",
-            "other.key",
-            "other.key: this key does not belong to the certificate",
-        ),
+        ("server.crt", "empty", "empty: holds no private key without a passphrase in PEM format"),
+        ("server.crt", "other.key", "other.key: this key does not belong to the certificate"),
     ];
     for (certificate, key, text) in table {
         let files = Files {
@@ -199,10 +183,31 @@ fn each_error_names_its_file() {
         assert!(error.contains(text), "{error}");
     }
     let files = rig.files(ClientCertificate::Required(rig.path("empty")));
-    assert!(
-        load(&files)
-            .unwrap_err()
-            .to_string()
-            .contains("empty: holds no certificate")
-    );
+    assert!(load(&files).unwrap_err().to_string().contains("empty: holds no certificate"));
+}
+
+#[test]
+fn the_recipe_for_client_certificates_works() {
+    let page = include_str!("../../../certs/README.md");
+    let (_, recipe) = page.split_once("```sh\n").unwrap();
+    let (recipe, _) = recipe.split_once("mosquitto_pub").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let certs = directory.path().join("certs");
+    crate::net::certs::ensure(&certs, "gateway", &[], std::time::SystemTime::now()).unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-e", "-c", recipe])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = |name: &str| certs.join(name);
+    let server = load(&Files {
+        certificate: path("server.crt"),
+        key: path("server.key"),
+        client: ClientCertificate::Required(path("ca.crt")),
+    });
+    fs::copy(path("ca.crt"), directory.path().join("ca.crt")).unwrap();
+    let client = client_config(directory.path(), Some("meter-17"), &TLS13);
+    let connection = handshake(server.unwrap(), client).unwrap();
+    assert_eq!(common_name(&connection).as_deref(), Some("meter-17"));
 }

@@ -3,10 +3,7 @@ use super::*;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn base(stopped: u64, started: u64) -> u64 {
-    let last = Checkpoint {
-        at: Timestamp(5_000),
-        unix_ms: stopped,
-    };
+    let last = Checkpoint { at: Timestamp(5_000), unix_ms: stopped };
     Clock::continue_from(Some(last), started, DAY).base.0
 }
 

@@ -73,8 +73,7 @@ impl Buffer {
     /// Appends a payload without copying it.
     pub(super) fn share(&mut self, payload: Bytes) {
         if !self.tail.is_empty() {
-            self.front
-                .push_back(Chunk::Packets(std::mem::take(&mut self.tail)));
+            self.front.push_back(Chunk::Packets(std::mem::take(&mut self.tail)));
         }
         self.len += payload.len();
         self.front.push_back(Chunk::Payload(payload));

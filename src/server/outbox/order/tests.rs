@@ -76,12 +76,7 @@ fn what_may_pass_what_is_held() {
         qos1        | qos0 pingresp disconnect close                       | qos1 qos1+alias puback
         qos1+alias  | qos0 pingresp disconnect close                       | qos0+alias qos1 qos1+alias
     ";
-    for line in table
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .skip(1)
-    {
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
         let [held, passes, waits] = columns[..] else {
             panic!("three columns: {line}");
