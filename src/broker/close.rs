@@ -173,7 +173,7 @@ impl Broker {
         let mut session = self.sessions.remove(&id).expect("only a session that is there ends");
         self.clients.remove(&session.client_id);
         if session.stored {
-            turn.record(Record::SessionEnded { session: id, cause, at: now });
+            self.last_ended = turn.record(Record::SessionEnded { session: id, cause, at: now });
         }
         for filter in session.subscriptions.keys() {
             if !filter.starts_with("$share/") {

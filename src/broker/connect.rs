@@ -12,9 +12,7 @@ use crate::mqtt::{ReasonCode, Version, topic};
 use crate::session::link::Link;
 use crate::session::{NEVER, Session};
 use crate::time::Timestamp;
-use crate::turn::{
-    ConnectionId, EndCause, Event, Output, RecordNumber, SessionId, StoreState, Turn,
-};
+use crate::turn::{ConnectionId, EndCause, Event, Output, SessionId, StoreState, Turn};
 
 /// Why a client may not connect.
 struct Refusal {
@@ -43,12 +41,8 @@ impl Broker {
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.into());
-        let before = turn.last_record();
         self.take_over(id, &client_id, connect.clean_start, now, turn);
         let (session_id, session_present) = self.attach(&client_id, connect);
-        let last = turn.last_record();
-        let until = if last > before { last } else { RecordNumber::default() };
-
         let link = self.new_link(id, connect, now);
         let keep_alive = link.keep_alive;
         let silent_until = link.silent_until();
@@ -68,6 +62,7 @@ impl Broker {
         }
 
         let connack = self.connack(connect, session_present, assigned, expiry);
+        let until = self.last_ended;
         self.session(session_id).reply_after(turn, until, Reply::ConnAck(Box::new(connack)));
         turn.events.push(Event::Connected {
             connection: id,

@@ -132,6 +132,13 @@ impl Broker {
         self.cemetery.lingering.push(Lingering { owner, name, sessions, is_buried });
     }
 
+    /// The sessions that copies of an ended share group are in flight to.
+    pub(super) fn lingering_sessions(&self, owner: OwnerId) -> Vec<SessionId> {
+        let mut lingering = self.cemetery.lingering.iter();
+        let group = lingering.find(|group| group.owner == owner);
+        group.map_or_else(Vec::new, |group| group.sessions.iter().copied().collect())
+    }
+
     fn forget_lingering(&mut self, turn: &mut Turn) {
         let (sessions, doomed) = (&self.sessions, &self.cemetery.doomed);
         self.cemetery.lingering.retain_mut(|group| {

@@ -333,34 +333,45 @@ impl Broker {
         if self.loaded_doomed(load, messages, now, turn) {
             return;
         }
-        if self.groups.contains_key(&load.owner) {
-            self.loaded_group(load, messages, now, turn);
-        } else if let Some(session) = self.sessions.get_mut(&load.owner) {
-            fill(session, load, messages);
-            let lost = session.queue.loaded(load, &mut self.totals).len();
-            let lost = lost + session.outbound.loaded(load).len();
-            self.report_lost(load.owner, lost, turn);
-            self.pump(load.owner, now, turn);
+        let mut lost = 0;
+        if let Some(group) = self.groups.get_mut(&load.owner) {
+            for stored in messages {
+                group.queue.fill(stored.id, &stored.message);
+            }
+            lost += group.queue.loaded(load, &mut self.totals).len();
         }
-    }
-
-    fn loaded_group(&mut self, load: Load, messages: &[Stored], now: Timestamp, turn: &mut Turn) {
-        let group = self.groups.get_mut(&load.owner).expect("the caller looked it up");
-        for stored in messages {
-            group.queue.fill(stored.id, &stored.message);
-        }
-        let mut lost = group.queue.loaded(load, &mut self.totals).len();
-        let members: Vec<_> = group.members.members().iter().map(|m| m.session).collect();
-        for &member in &members {
-            let session = self.sessions.get_mut(&member).expect("a member is a session");
-            fill(session, load, messages);
+        let holders = self.holders(load.owner);
+        for id in &holders {
+            let Some(session) = self.sessions.get_mut(id) else {
+                continue;
+            };
+            if load.owner == *id {
+                for stored in messages {
+                    session.queue.fill(stored.id, &stored.message);
+                }
+                lost += session.queue.loaded(load, &mut self.totals).len();
+            }
+            for stored in messages {
+                session.outbound.fill(load.owner, stored.id, &stored.message);
+            }
             lost += session.outbound.loaded(load).len();
         }
         self.report_lost(load.owner, lost, turn);
-        for member in members {
-            self.pump(member, now, turn);
+        for id in holders {
+            self.pump(id, now, turn);
         }
         self.dispatch(load.owner, now, turn);
+    }
+
+    /// The sessions that copies of `owner` may be in flight to.
+    fn holders(&self, owner: OwnerId) -> Vec<SessionId> {
+        if let Some(group) = self.groups.get(&owner) {
+            return group.sent_to.iter().copied().collect();
+        }
+        if self.sessions.contains_key(&owner) {
+            return vec![owner];
+        }
+        self.lingering_sessions(owner)
     }
 
     /// Wakes when the next copy of a queue may expire.
@@ -423,15 +434,6 @@ impl Broker {
             if session.stored {
                 session.newest = number;
             }
-        }
-    }
-}
-
-/// Puts loaded bodies where they are waited for.
-fn fill(session: &mut Session, load: Load, messages: &[Stored]) {
-    for stored in messages {
-        if !(load.owner == session.id && session.queue.fill(stored.id, &stored.message)) {
-            session.outbound.fill(load.owner, stored.id, &stored.message);
         }
     }
 }

@@ -64,6 +64,9 @@ pub struct Broker {
     acl: Option<Acl>,
     store: StoreState,
     committed: RecordNumber,
+    /// The last end of a stored session: a CONNACK waits for it, as a crash must bring back no
+    /// session that a client was told is gone.
+    last_ended: RecordNumber,
     started: Timestamp,
     last_owner: u64,
     last_message: u64,
@@ -98,6 +101,7 @@ impl Broker {
             acl: None,
             store: StoreState::Ready,
             committed: RecordNumber::default(),
+            last_ended: RecordNumber::default(),
             started: now,
             last_owner: 0,
             last_message: 0,

@@ -148,6 +148,9 @@ impl Broker {
     fn restore_sent(&mut self, owner: OwnerId, mut entry: Entry, sent: Sent) {
         entry.qos = sent.qos;
         entry.subscription_ids = sent.subscription_ids;
+        if let Some(group) = self.groups.get_mut(&owner) {
+            group.sent_to.insert(sent.session);
+        }
         let session = self.sessions.get_mut(&sent.session).expect("the caller looked it up");
         session.outbound.restore_in_flight(InFlight {
             ordinal: sent.ordinal,
@@ -193,12 +196,7 @@ impl Broker {
             let inner = super::group::inner_filter(&group.filter);
             self.subscriptions.remove(inner, owner);
             filters.push(inner.into());
-            let in_flight = |id: &&SessionId| {
-                let session = self.sessions.get(*id);
-                session.is_some_and(|s| s.outbound.iter().any(|sent| sent.owner == owner))
-            };
-            let sessions = restoring.sessions.iter().filter(in_flight).copied().collect();
-            self.linger(owner, name.clone(), sessions);
+            self.linger(owner, name.clone(), std::mem::take(&mut group.sent_to));
             copies.extend(group.queue.take_all(&mut self.totals));
         }
         self.doom_owner(owner, name, filters, true, cause, copies, now);
