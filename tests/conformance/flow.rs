@@ -1,0 +1,208 @@
+//! Receive Maximum of the client, full outboxes, and limits of queues.
+
+use kedgemq::mqtt::Packet;
+use kedgemq::turn::StoreState;
+
+use crate::packets::*;
+use crate::rig::Rig;
+use crate::text::NOTHING;
+
+#[test]
+fn mqtt_3_3_4_9_never_more_than_receive_maximum_in_flight() {
+    // [MQTT-4.9.0-1], [MQTT-4.9.0-2]
+    for connect in [v5("w").window(2), v5("w").stored().window(2)] {
+        let mut rig = Rig::new();
+        let watcher = rig.connect(connect);
+        rig.subscribe(watcher, "a", 1);
+        let sender = rig.connect(v5("p"));
+        for n in 1..=5 {
+            rig.publish(sender, q1(n, "a", &n.to_string()));
+        }
+        let got = rig.deliveries(watcher);
+        assert_eq!(got.len(), 2);
+        rig.send(watcher, puback(got[0].packet_id.expect("QoS 1").get()));
+        assert_eq!(rig.lines(watcher), ["PUBLISH a 3 q1"]);
+        rig.send(watcher, puback(got[1].packet_id.expect("QoS 1").get()));
+        assert_eq!(rig.lines(watcher), ["PUBLISH a 4 q1"]);
+    }
+}
+
+#[test]
+fn a_qos_2_message_holds_its_place_until_pubcomp() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").window(1));
+    rig.subscribe(watcher, "a", 2);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q2(1, "a", "1"));
+    rig.publish(sender, q2(2, "a", "2"));
+    let id = rig.packet_id(watcher);
+    rig.send(watcher, pubrec(id));
+    assert_eq!(rig.lines(watcher), ["PUBREL"]);
+    rig.send(watcher, pubcomp(id));
+    assert_eq!(rig.lines(watcher), ["PUBLISH a 2 q2"]);
+}
+
+#[test]
+fn mqtt_3_3_4_10_a_full_window_delays_nothing_but_qos_1_and_2() {
+    // [MQTT-4.9.0-3]
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").window(1));
+    rig.subscribe(watcher, "a", 2);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "1"));
+    rig.publish(sender, q1(2, "a", "2"));
+    rig.lines(watcher);
+    rig.send(watcher, Packet::PingReq);
+    rig.publish(watcher, q1(9, "b", "x"));
+    rig.publish(sender, q0("a", "0"));
+    rig.send(watcher, unsubscribe(5, &["a"]));
+    assert_eq!(rig.lines(watcher), ["PINGRESP", "PUBACK 9 10", "PUBLISH a 0 q0", "UNSUBACK 5 00"]);
+}
+
+#[test]
+fn the_window_holds_for_a_resume_too() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").stored().window(3));
+    rig.subscribe(watcher, "a", 1);
+    let sender = rig.connect(v5("p"));
+    for n in 1..=5 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+    }
+    let sent = rig.deliveries(watcher);
+    assert_eq!(sent.len(), 3);
+    rig.cut(watcher);
+    let watcher = rig.connect(v5("w").stored().window(1));
+    for (n, before) in sent.iter().enumerate() {
+        let got = rig.deliveries(watcher);
+        assert_eq!(got.len(), 1, "at {n}");
+        assert_eq!((got[0].packet_id, got[0].dup), (before.packet_id, true));
+        rig.send(watcher, puback(got[0].packet_id.expect("QoS 1").get()));
+    }
+    assert_eq!(rig.lines(watcher), ["PUBLISH a 4 q1"]);
+}
+
+#[test]
+fn without_receive_maximum_our_own_cap_counts() {
+    let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 10);
+    for connect in [v4("w"), v5("w"), v5("w").window(1_000)] {
+        let watcher = rig.connect(connect);
+        rig.subscribe(watcher, "a", 1);
+        let sender = rig.connect(v5("p"));
+        for n in 1..=20 {
+            rig.publish(sender, q1(n, "a", "x"));
+        }
+        assert_eq!(rig.deliveries(watcher).len(), 10);
+        rig.cut(watcher);
+    }
+}
+
+#[test]
+fn an_unknown_puback_opens_no_window() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").window(1));
+    rig.subscribe(watcher, "a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "1"));
+    rig.publish(sender, q1(2, "a", "2"));
+    let id = rig.packet_id(watcher);
+    rig.send(watcher, puback(id.wrapping_add(1).max(1)));
+    rig.send(watcher, puback(id));
+    rig.send(watcher, puback(id));
+    assert!(rig.deliveries(watcher).len() <= 1, "one place was freed, once");
+}
+
+#[test]
+fn a_full_outbox_drops_qos_0_and_keeps_qos_1() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w"));
+    rig.subscribe(watcher, "a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.outbox_full(watcher, true);
+    rig.publish(sender, q0("a", "0"));
+    rig.publish(sender, q1(1, "a", "1"));
+    rig.publish(sender, q1(2, "a", "2"));
+    assert_eq!(rig.lines(watcher), NOTHING);
+    assert_eq!(rig.lines(sender), ["PUBACK 1 00", "PUBACK 2 00"]);
+    rig.outbox_full(watcher, false);
+    assert_eq!(rig.lines(watcher), ["PUBLISH a 1 q1", "PUBLISH a 2 q1"]);
+    assert_eq!(rig.broker.counters().qos0_dropped, 1);
+}
+
+#[test]
+fn a_full_queue_drops_the_oldest() {
+    let mut rig = Rig::with(|settings| settings.limits.queue_messages = 3);
+    let watcher = rig.connect(v5("w").stored());
+    rig.subscribe(watcher, "a", 1);
+    rig.cut(watcher);
+    let sender = rig.connect(v5("p"));
+    for n in 1..=5 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+    }
+    assert_eq!(rig.dead(), ["queue_full w 1", "queue_full w 2"]);
+    let watcher = rig.connect(v5("w").stored());
+    assert_eq!(rig.lines(watcher), ["PUBLISH a 3 q1", "PUBLISH a 4 q1", "PUBLISH a 5 q1"]);
+}
+
+#[test]
+fn a_full_queue_never_drops_what_was_sent() {
+    let mut rig = Rig::with(|settings| settings.limits.queue_messages = 2);
+    let watcher = rig.connect(v5("w").stored().window(1));
+    rig.subscribe(watcher, "a", 1);
+    let sender = rig.connect(v5("p"));
+    for n in 1..=9 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+    }
+    assert!(!rig.dead().contains(&"queue_full w 1".to_owned()));
+    rig.cut(watcher);
+    let watcher = rig.connect(v5("w").stored().window(1));
+    assert_eq!(rig.lines(watcher), ["PUBLISH a 1 q1 dup"]);
+}
+
+#[test]
+fn a_queue_full_in_bytes_drops_the_oldest_and_takes_one_that_is_larger() {
+    let mut rig = Rig::with(|settings| settings.limits.queue_bytes = 100);
+    let watcher = rig.connect(v5("w").stored());
+    rig.subscribe(watcher, "a", 1);
+    rig.cut(watcher);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "small"));
+    rig.publish(sender, q1(2, "a", &"x".repeat(500)));
+    assert_eq!(rig.dead(), ["queue_full w small"]);
+    let watcher = rig.connect(v5("w").stored());
+    assert_eq!(rig.deliveries(watcher)[0].message.payload.len(), 500);
+}
+
+#[test]
+fn while_the_store_fails_qos_1_is_refused_and_qos_0_flows() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w"));
+    rig.subscribe(watcher, "a", 1);
+    let stored = rig.connect(v5("s").stored());
+    rig.subscribe(stored, "a", 1);
+    let five = rig.connect(v5("five"));
+    rig.hold_commits();
+    rig.store_state(StoreState::Failing);
+    rig.publish(five, q0("a", "0"));
+    rig.publish(five, q1(1, "a", "1"));
+    rig.publish(five, q2(2, "a", "2"));
+    assert_eq!(rig.lines(watcher), ["PUBLISH a 0 q0"], "refused for all, or for none");
+    let lines = rig.lines(five);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.iter().all(|l| !l.ends_with(" 00") && !l.ends_with(" 10")), "{lines:?}");
+    rig.store_state(StoreState::Ready);
+    rig.publish(five, q1(1, "a", "again"));
+    rig.commit();
+    assert_eq!(rig.lines(five), ["PUBACK 1 00"]);
+}
+
+#[test]
+fn while_the_store_fails_a_v311_publisher_is_closed_without_an_acknowledgement() {
+    let mut rig = Rig::new();
+    let stored = rig.connect(v5("s").stored());
+    rig.subscribe(stored, "a", 1);
+    let four = rig.connect(v4("four"));
+    rig.hold_commits();
+    rig.store_state(StoreState::Failing);
+    rig.publish(four, q1(1, "a", "1"));
+    assert_eq!(rig.lines(four), ["CLOSE"]);
+}

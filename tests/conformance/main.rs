@@ -1,0 +1,27 @@
+//! What the specifications of MQTT 3.1.1 and 5.0 ask of a server, and what KedgeMQ promises
+//! beyond, shown on the core alone: one case a statement, named by its number.
+
+mod alias;
+mod connect;
+mod crash_named;
+mod dead_letters;
+mod durability;
+mod early;
+mod expiry;
+mod flow;
+mod letter_text;
+mod packets;
+mod publish_in;
+mod publish_out;
+mod qos2;
+mod retained;
+mod rig;
+mod rights;
+mod session;
+mod shared;
+mod store;
+mod subscribe;
+mod sys;
+mod text;
+mod walk;
+mod will;

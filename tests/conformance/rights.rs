@@ -1,0 +1,236 @@
+//! Rights: publish, Will and delivery, as an ACL file in mosquitto's format says.
+
+use kedgemq::auth::acl::Acl;
+
+use crate::packets::*;
+use crate::rig::Rig;
+use crate::text::NOTHING;
+
+const ACL: &str = "\
+topic read public/#
+user ann
+topic readwrite plant/#
+topic read $SYS/#
+user bob
+topic read plant/#
+topic read $dead/#
+user eve
+topic write plant/#
+pattern readwrite own/%u/%c/#
+";
+
+fn acl(text: &str) -> Option<Acl> {
+    Some(Acl::parse(text).expect("a good file"))
+}
+
+fn guarded() -> Rig {
+    let mut rig = Rig::new();
+    rig.broker.set_acl(acl(ACL));
+    rig
+}
+
+fn user(connect: ConnectOptions, name: &str) -> ConnectOptions {
+    ConnectOptions { user: Some(name.to_owned()), ..connect }
+}
+
+#[test]
+fn a_publish_with_the_right_arrives() {
+    let mut rig = guarded();
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    rig.subscribe(bob, "plant/#", 1);
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.publish(ann, q1(1, "plant/a", "x"));
+    assert_eq!(rig.lines(ann), ["PUBACK 1 00"]);
+    assert_eq!(rig.lines(bob), ["PUBLISH plant/a x q1"]);
+}
+
+#[test]
+fn a_v5_publish_without_the_right_is_refused() {
+    let mut rig = guarded();
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.subscribe(ann, "plant/#", 1);
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    rig.publish(bob, q0("plant/a", "0"));
+    rig.publish(bob, q1(1, "plant/a", "1"));
+    rig.publish(bob, q2(2, "plant/a", "2"));
+    rig.publish(bob, keep(3, "plant/a", "3"));
+    assert_eq!(rig.lines(bob), ["PUBACK 1 87", "PUBREC 2 87", "PUBACK 3 87"]);
+    assert_eq!(rig.lines(ann), NOTHING);
+    assert!(rig.store.retained.is_empty());
+    assert!(rig.dead().is_empty());
+    assert_eq!(rig.broker.counters().unauthorized_publishes, 4);
+}
+
+#[test]
+fn mqtt311_3_3_5_2_a_publish_without_the_right_is_acknowledged_and_dropped() {
+    let mut rig = guarded();
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.subscribe(ann, "plant/#", 1);
+    let bob = rig.connect(user(v4("bob"), "bob"));
+    rig.publish(bob, q1(1, "plant/a", "1"));
+    rig.publish(bob, q2(2, "plant/a", "2"));
+    rig.send(bob, pubrel(2));
+    assert_eq!(rig.lines(bob), ["PUBACK 1", "PUBREC 2", "PUBCOMP 2"]);
+    assert_eq!(rig.lines(ann), NOTHING);
+}
+
+#[test]
+fn unauthorized_publish_close_closes_v311_clients() {
+    let mut rig = Rig::with(|settings| settings.rights.close_unauthorized_publish = true);
+    rig.broker.set_acl(acl(ACL));
+    let bob = rig.connect(user(v4("bob"), "bob"));
+    rig.publish(bob, q1(1, "plant/a", "1"));
+    assert_eq!(rig.lines(bob), ["CLOSE"]);
+}
+
+#[test]
+fn a_wider_filter_is_accepted_and_filtered_at_delivery() {
+    let mut rig = guarded();
+    let eve = rig.connect(user(v5("eve"), "eve"));
+    rig.send(eve, subscribe(1, &[("#", options(1)), ("plant/#", options(1))]));
+    assert_eq!(rig.lines(eve), ["SUBACK 1 01 01"]);
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.publish(ann, q1(1, "plant/a", "x"));
+    assert_eq!(rig.lines(eve), NOTHING);
+    assert!(rig.dead().is_empty(), "what was never to be had is no death");
+}
+
+#[test]
+fn strict_subscribe_refuses_a_wider_filter() {
+    let mut rig = Rig::with(|settings| settings.rights.strict_subscribe = true);
+    rig.broker.set_acl(acl(ACL));
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    rig.send(bob, subscribe(1, &[("#", options(1)), ("plant/+/x", options(1))]));
+    assert_eq!(rig.lines(bob), ["SUBACK 1 87 01"]);
+}
+
+#[test]
+fn retained_messages_need_the_right_too() {
+    let mut rig = guarded();
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.publish(ann, keep(1, "plant/a", "x"));
+    let eve = rig.connect(user(v5("eve"), "eve"));
+    rig.subscribe(eve, "#", 1);
+    assert_eq!(rig.lines(eve), NOTHING);
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    rig.subscribe(bob, "#", 1);
+    assert_eq!(rig.lines(bob), ["PUBLISH plant/a x q1 retain"]);
+}
+
+#[test]
+fn a_will_without_the_right_is_not_published() {
+    let mut rig = guarded();
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.subscribe(ann, "plant/#", 1);
+    for connect in [v4("bob"), v5("bob"), v5("bob").stored()] {
+        let bob = rig.open(user(connect, "bob").will(will("plant/will", "forged")));
+        if !rig.is_closed(bob) {
+            rig.cut(bob);
+        }
+        assert_eq!(rig.lines(ann), NOTHING);
+    }
+}
+
+#[test]
+fn a_will_with_the_right_is_published() {
+    let mut rig = guarded();
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    rig.subscribe(bob, "plant/#", 1);
+    let eve = rig.connect(user(v5("eve"), "eve").will(will("plant/will", "x")));
+    rig.cut(eve);
+    assert_eq!(rig.lines(bob), ["PUBLISH plant/will x q1"]);
+}
+
+#[test]
+fn patterns_name_user_and_client() {
+    let mut rig = guarded();
+    let ann = rig.connect(user(v5("c1"), "ann"));
+    rig.subscribe(ann, "own/#", 0);
+    rig.publish(ann, q1(1, "own/ann/c1/x", "mine"));
+    rig.publish(ann, q1(2, "own/ann/c2/x", "not mine"));
+    assert_eq!(rig.lines(ann), ["PUBLISH own/ann/c1/x mine q0", "PUBACK 1 00", "PUBACK 2 87"]);
+}
+
+#[test]
+fn an_anonymous_client_has_the_lines_before_the_first_user() {
+    let mut rig = Rig::new();
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, keep(1, "public/a", "x"));
+    rig.publish(sender, keep(2, "plant/a", "y"));
+    rig.broker.set_acl(acl(ACL));
+    let nobody = rig.connect(v5("n"));
+    rig.subscribe(nobody, "#", 0);
+    assert_eq!(rig.lines(nobody), ["PUBLISH public/a x q0 retain"]);
+}
+
+#[test]
+fn unauthorized_a_right_that_was_withdrawn_makes_letters_of_what_waited() {
+    let mut rig = guarded();
+    let bob = rig.connect(user(v5("bob"), "bob").stored());
+    rig.subscribe(bob, "plant/#", 1);
+    rig.cut(bob);
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.publish(ann, q1(1, "plant/a", "x"));
+    rig.broker.set_acl(acl("user bob\ntopic read other/#\n"));
+    let bob = rig.connect(user(v5("bob"), "bob").stored());
+    assert_eq!(rig.lines(bob), NOTHING);
+    assert_eq!(rig.dead(), ["unauthorized bob x"]);
+}
+
+#[test]
+fn what_was_sent_before_the_right_was_withdrawn_is_completed() {
+    let mut rig = guarded();
+    let bob = rig.connect(user(v5("bob"), "bob").stored());
+    rig.subscribe(bob, "plant/#", 1);
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    rig.publish(ann, q1(1, "plant/a", "x"));
+    rig.lines(bob);
+    rig.cut(bob);
+    rig.broker.set_acl(acl("user bob\ntopic read other/#\n"));
+    let bob = rig.connect(user(v5("bob"), "bob").stored());
+    assert_eq!(rig.lines(bob), ["PUBLISH plant/a x q1 dup"]);
+}
+
+#[test]
+fn dead_letters_need_a_line_that_begins_with_dead() {
+    let mut rig = Rig::new();
+    rig.broker.set_acl(acl("user all\ntopic readwrite #\nuser bob\ntopic read $dead/#\n"));
+    let all = rig.connect(user(v5("all"), "all"));
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    for client in [all, bob] {
+        rig.subscribe(client, "$dead/#", 0);
+    }
+    let tiny = ConnectOptions { maximum_packet_size: Some(20), ..user(v5("tiny"), "all") };
+    let tiny = rig.connect(tiny);
+    rig.subscribe(tiny, "a", 1);
+    rig.publish(all, q1(1, "a", &"x".repeat(50)));
+    assert_eq!(rig.deliveries(bob).len(), 1);
+    assert!(rig.deliveries(all).is_empty());
+}
+
+#[test]
+fn without_an_acl_everybody_may_do_all_but_publish_under_dead() {
+    let mut rig = Rig::new();
+    let client = rig.connect(v5("c"));
+    rig.subscribe(client, "any/#", 0);
+    rig.publish(client, q1(1, "any/topic", "x"));
+    assert_eq!(rig.deliveries(client).len(), 1);
+    rig.publish(client, q1(2, "$dead/x", "x"));
+    assert!(rig.lines(client)[0].starts_with("PUBACK 2 8"));
+}
+
+#[test]
+fn a_shared_subscription_gives_to_those_who_may() {
+    let mut rig = guarded();
+    let bob = rig.connect(user(v5("bob"), "bob"));
+    let eve = rig.connect(user(v5("eve"), "eve"));
+    for client in [bob, eve] {
+        rig.subscribe(client, "$share/g/plant/#", 1);
+    }
+    let ann = rig.connect(user(v5("ann"), "ann"));
+    for n in 1..=4 {
+        rig.publish(ann, q1(n, "plant/a", "x"));
+    }
+    assert_eq!(rig.deliveries(eve).len(), 0);
+    assert_eq!(rig.deliveries(bob).len(), 4);
+}
