@@ -132,6 +132,12 @@ impl Connection {
         }
     }
 
+    /// Its outbox.
+    #[cfg(test)]
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.inbound.seat.outbox)
+    }
+
     /// Serves it to its end.
     pub(super) async fn serve(mut self) {
         match poll_fn(|cx| self.poll(cx)).await {
@@ -293,9 +299,8 @@ impl Inbound {
     /// the rest waits for room in the store.
     fn handle(&self, bytes: &[u8]) -> (usize, bool) {
         let seat = &self.seat;
-        let Batch { packets, used, error } = match self.decode(bytes) {
-            Some(batch) => batch,
-            None => return (0, true),
+        let Some(Batch { packets, used, error }) = self.decode(bytes) else {
+            return (0, true);
         };
         if packets.is_empty() && error.is_none() {
             return (used, false);
@@ -334,3 +339,6 @@ impl Inbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,7 @@ impl Engine {
         let committed = self.committed();
         let (result, events) = {
             let mut core = self.lock();
-            let _abort = AbortOnPanic;
+            let _abort = AbortOnPanic::new();
             let mut step = Step {
                 now: self.clock.now(),
                 engine: self,
@@ -499,11 +499,21 @@ impl Drop for Live {
     }
 }
 
-struct AbortOnPanic;
+/// Aborts when a panic begins while it lives; not for one that leads here, as a connection's task
+/// leaves its seat when it panics.
+struct AbortOnPanic {
+    before: bool,
+}
+
+impl AbortOnPanic {
+    fn new() -> Self {
+        Self { before: std::thread::panicking() }
+    }
+}
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.before {
             std::process::abort();
         }
     }

@@ -13,6 +13,8 @@ mod link;
 mod log;
 mod outbox;
 mod reading;
+#[cfg(test)]
+mod rig;
 mod slots;
 mod timer;
 mod witness;

@@ -161,6 +161,12 @@ impl Outbox {
         self.starved.swap(starved, Ordering::AcqRel)
     }
 
+    /// Whether its task waits for the store.
+    #[cfg(test)]
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Acquire)
+    }
+
     /// What the CONNECT says of how packets have to look.
     pub(super) fn set_protocol(&self, version: Version, maximum_packet_size: Option<u32>) {
         let mut state = self.lock();
@@ -422,6 +428,3 @@ impl State {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

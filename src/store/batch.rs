@@ -31,7 +31,6 @@ pub(super) struct Batch {
     /// The number of its last record.
     pub(super) last: RecordNumber,
     row_bytes: usize,
-    scratch: Vec<u8>,
 }
 
 impl Batch {
@@ -45,17 +44,13 @@ impl Batch {
         self.log.len() + self.row_bytes
     }
 
-    /// Empties it, keeping what buffers are worth keeping.
+    /// Empties it; keeps the buffer, unless it is large.
     pub(super) fn clear(&mut self) {
         let mut log = std::mem::take(&mut self.log);
-        let scratch = std::mem::take(&mut self.scratch);
         log.clear();
         *self = Self::default();
         if log.capacity() <= KEPT_BUFFER {
             self.log = log;
-        }
-        if scratch.capacity() <= KEPT_BUFFER {
-            self.scratch = scratch;
         }
     }
 
@@ -65,7 +60,7 @@ impl Batch {
         match record {
             Record::Message { id, message } => {
                 self.marks.message = self.marks.message.max(id.0);
-                record::put_body(log, &mut self.scratch, *id, message);
+                record::put_body(log, *id, message);
             }
             Record::Queued(copy) => {
                 self.marks.owner = self.marks.owner.max(copy.owner.0);

@@ -16,8 +16,8 @@ const SLICE: usize = 1024 * 1024;
 /// Rows that go in one commit.
 const ROWS: u64 = 256;
 
-/// A front segment with so little of use is moved at once: it costs less than it holds up.
-const LITTLE: u32 = 512;
+/// A log below this is not worth collecting, however little of it is needed.
+const SMALL: u64 = 64 * 1024;
 
 /// What a collection takes away, and what it writes anew.
 #[derive(Debug, Default)]
@@ -61,10 +61,13 @@ pub(super) fn collect(
     Ok(collection)
 }
 
+/// What is written anew is always a small part of what goes, now or, in a mostly dead log, in the
+/// segments behind: otherwise a slow subscriber's queue would be written again and again.
 fn is_worth(index: &Index, front: &Segment, limit: u64) -> bool {
-    front.live <= LITTLE
-        || front.live <= front.bytes / 8
-        || (index.bytes() > limit && index.live() < index.bytes() / 2)
+    let (bytes, live) = (index.bytes(), index.live());
+    front.live <= front.bytes / 8
+        || (bytes > SMALL && live <= bytes / 8)
+        || (bytes > limit && live <= bytes / 2)
 }
 
 /// Writes what is needed of a segment, copies with all that happened to them.

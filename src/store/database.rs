@@ -20,8 +20,11 @@ use super::meta::{self, META, State};
 use super::record::{LogRecord, read_body};
 use super::restore::restore;
 use super::row::{self, RowKey};
-use super::source::Source;
+use super::source::{Source, Time};
 use super::{Checkpoint, Options, StoreError};
+
+#[cfg(test)]
+mod tests;
 
 pub(super) const SESSIONS: TableDefinition<'_, (u64, u8), &[u8]> = TableDefinition::new("sessions");
 pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u64, &str), &[u8]> =
@@ -62,7 +65,7 @@ impl Database {
             next_row: 0,
             one: Batch::default(),
         };
-        database.load_file(true)?;
+        database.load_file(Time::First)?;
         let read = database.begin_read()?;
         let records = restore(&read, &database.index, database.state.marks);
         let records = records.map_err(|error| database.fault(error))?;
@@ -132,7 +135,7 @@ impl Database {
     /// Closes the file, if it is open, and opens it again: after an error.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
         self.redb = None;
-        self.load_file(false)
+        self.load_file(Time::Again)
     }
 
     /// Closes the file. Dropping it does the same, without a word about errors.
@@ -158,9 +161,9 @@ impl Database {
         self.transaction(Some(batch), &state)
     }
 
-    /// Writes what is on disk already once more: when it succeeds, all before it is on disk.
-    pub(super) fn confirm(&mut self) -> Result<(), StoreError> {
-        let state = self.state;
+    /// Writes no records: when it succeeds, all before it is on disk.
+    pub(super) fn confirm(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        let state = State { checkpoint, ..self.state };
         self.transaction(None, &state)
     }
 
@@ -195,9 +198,12 @@ impl Database {
         Ok(())
     }
 
-    fn load_file(&mut self, verify: bool) -> Result<(), StoreError> {
-        let redb = self.source.open(verify)?;
+    fn load_file(&mut self, time: Time) -> Result<(), StoreError> {
+        let redb = self.source.open(time)?;
         let read = read_file(&redb).map_err(|error| self.fault(error))?;
+        if read.0.batch < self.state.batch {
+            return Err(self.fault(Fault::Exchanged));
+        }
         (self.state, self.index, self.next_row) = read;
         self.redb = Some(redb);
         Ok(())

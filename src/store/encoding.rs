@@ -238,6 +238,25 @@ pub(super) fn put_message(out: &mut Vec<u8>, message: &Message) {
     put_optional(out, message.expiry.map(u64::from));
 }
 
+/// How many bytes [`put_message`] adds.
+pub(super) fn message_len(message: &Message) -> u64 {
+    let optional = |value: Option<u64>| 1 + value.map_or(0, number_len);
+    bytes_len(message.topic.as_bytes())
+        + bytes_len(&message.properties)
+        + bytes_len(&message.payload)
+        + 2
+        + number_len(message.received.0)
+        + optional(message.expiry.map(u64::from))
+}
+
+fn bytes_len(bytes: &[u8]) -> u64 {
+    number_len(len(bytes)) + len(bytes)
+}
+
+fn number_len(value: u64) -> u64 {
+    u64::from(64 - (value | 1).leading_zeros()).div_ceil(7)
+}
+
 fn len(bytes: &[u8]) -> u64 {
     bytes.len() as u64
 }

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod tests;
+
 /// Why the store cannot go on. Its text is one line that names the file and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {

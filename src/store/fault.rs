@@ -18,22 +18,23 @@ pub(super) enum Fault {
     NewerFormat(u32),
     /// An earlier error closed the file.
     Closed,
+    /// The file that was opened again lacks what was committed.
+    Exchanged,
 }
 
 impl Fault {
     /// With the name of the file.
     pub(super) fn explain(self, path: &Path) -> StoreError {
         let corrupt = |why: String| StoreError::Corrupt { path: path.to_path_buf(), why };
+        let io = |why: &str| StoreError::Io { path: path.to_path_buf(), why: why.to_owned() };
         match self {
             Self::Redb(error) => StoreError::from_redb(path, *error),
             Self::Log(LogError::Storage(error)) => StoreError::from_redb(path, error),
             Self::Log(LogError::Broken(row)) => corrupt(format!("row {row} of the log is wrong")),
             Self::Row(table) => corrupt(format!("a row of the table {table} is wrong")),
             Self::NewerFormat(found) => StoreError::NewerFormat { path: path.to_path_buf(), found },
-            Self::Closed => StoreError::Io {
-                path: path.to_path_buf(),
-                why: "closed after an earlier error".to_owned(),
-            },
+            Self::Closed => io("closed after an earlier error"),
+            Self::Exchanged => io("it lacks what was committed before, so it is another file"),
         }
     }
 }

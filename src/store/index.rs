@@ -89,8 +89,8 @@ pub(super) struct Index {
     segments: VecDeque<Segment>,
     bytes: u64,
     live: u64,
-    /// Bodies that came since the last [`settle`](Self::settle).
-    fresh: Vec<MessageId>,
+    /// Bodies that had no copy at some time since the last [`settle`](Self::settle).
+    unsettled: Vec<MessageId>,
     /// Whether copies are counted as they come. At open they are counted at the end: a body that
     /// was moved stands behind copies that refer to it.
     counting: bool,
@@ -176,7 +176,7 @@ impl Index {
 
     /// Ends a batch: bodies that no copy refers to are not kept.
     pub(super) fn settle(&mut self) {
-        for id in std::mem::take(&mut self.fresh) {
+        for id in std::mem::take(&mut self.unsettled) {
             if self.bodies.get(&id).is_some_and(|body| body.copies == 0) {
                 self.remove_body(id);
             }
@@ -193,7 +193,7 @@ impl Index {
             }
         }
         self.counting = true;
-        self.fresh = self.bodies.keys().copied().collect();
+        self.unsettled = self.bodies.keys().copied().collect();
         self.settle();
     }
 
@@ -249,7 +249,7 @@ impl Index {
                 copies
             }
             None => {
-                self.fresh.push(id);
+                self.unsettled.push(id);
                 0
             }
         };
@@ -307,7 +307,8 @@ impl Index {
         if let Some(body) = self.bodies.get_mut(&message) {
             body.copies -= 1;
             if body.copies == 0 {
-                self.remove_body(message);
+                // A later record of the turn may give it to another owner.
+                self.unsettled.push(message);
             }
         }
     }

@@ -45,6 +45,12 @@ pub(super) struct Appender<'a, 'txn> {
 impl Appender<'_, '_> {
     /// Writes records, as many to a row as fit, and indexes them.
     pub(super) fn append(&mut self, stream: &[u8]) -> Result<(), LogError> {
+        if stream.is_empty() {
+            return Ok(());
+        }
+        if stream.len() <= PAYLOAD {
+            return self.write(stream);
+        }
         let mut reader = Reader::new(stream);
         let mut start = 0;
         let mut placed = 0;

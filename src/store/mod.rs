@@ -1,11 +1,11 @@
 //! The data file: a redb file used as a log that commits in groups. redb is used only here.
 //!
 //! **The way of a record.** [`Store::submit`] encodes the records of a turn into the pending
-//! [`batch`]: records of messages and copies ([`record`]) for the log, all else as rows
-//! ([`row`]). The storage thread ([`writer`]) takes the batch, and [`Database`] writes it in one
-//! transaction with one fsync: chunks of records at the end of the [`log`], rows into their
-//! tables, the batch number into [`meta`]. [`index`] notes what lies where; [`collect`] moves
-//! what is still needed off the front of the log. At start the log is read once and [`restore`]
+//! `batch`: records of messages and copies (`record`) for the log, all else as rows
+//! (`row`). The storage thread (`writer`) takes the batch, and [`Database`] writes it in one
+//! transaction with one fsync: chunks of records at the end of the `log`, rows into their
+//! tables, the batch number into `meta`. `index` notes what lies where; `collect` moves
+//! what is still needed off the front of the log. At start the log is read once and `restore`
 //! gives the core what is there.
 //!
 //! **Invariants.** A turn's records are never split over two transactions. What is told as
@@ -33,9 +33,6 @@ mod restore;
 mod row;
 mod source;
 mod writer;
-
-#[cfg(test)]
-mod tests;
 
 pub use database::Database;
 pub use error::StoreError;
@@ -97,6 +94,8 @@ pub struct Restored {
     pub checkpoint: Option<Checkpoint>,
     /// The new name of a corrupt file that was set aside.
     pub set_aside: Option<PathBuf>,
+    /// Why it was.
+    pub broken: Option<StoreError>,
 }
 
 /// A point of the broker's time line, and what the clock on the wall showed.
@@ -124,12 +123,14 @@ pub trait Witness: Send + Sync {
 pub fn open(options: Options) -> Result<(Database, Restored), StoreError> {
     let source = || Source::file(&options.path, options.cache_bytes);
     match Database::open(source(), options.clone()) {
-        Err(StoreError::Corrupt { .. }) if options.on_broken == OnBroken::SetAside => {
-            let set_aside = Some(source().set_aside()?);
-            let (database, records) = Database::open(source(), options)?;
-            Ok(restored(database, records, set_aside))
+        Err(broken @ StoreError::Corrupt { .. }) if options.on_broken == OnBroken::SetAside => {
+            let set_aside = source().set_aside()?;
+            let (database, mut restored) = restored(Database::open(source(), options)?);
+            restored.set_aside = Some(set_aside);
+            restored.broken = Some(broken);
+            Ok((database, restored))
         }
-        opened => opened.map(|(database, records)| restored(database, records, None)),
+        opened => opened.map(restored),
     }
 }
 
@@ -141,17 +142,12 @@ where
     F: Fn() -> std::io::Result<B> + Send + 'static,
 {
     let source = Source::backend(&options.path, options.cache_bytes, factory);
-    let (database, records) = Database::open(source, options)?;
-    Ok(restored(database, records, None))
+    Database::open(source, options).map(restored)
 }
 
-fn restored(
-    database: Database,
-    records: Vec<Record>,
-    set_aside: Option<PathBuf>,
-) -> (Database, Restored) {
-    let checkpoint = database.checkpoint();
-    let restored = Restored { records, checkpoint, set_aside };
+fn restored((database, records): (Database, Vec<Record>)) -> (Database, Restored) {
+    let restored =
+        Restored { records, checkpoint: database.checkpoint(), set_aside: None, broken: None };
     (database, restored)
 }
 

@@ -7,9 +7,12 @@ use crate::mqtt::{Message, PacketId};
 use crate::turn::{Copy, MessageId, OwnerId, Sent, SessionId};
 
 use super::encoding::{
-    Broken, Reader, put_bytes, put_message, put_number, put_optional, put_qos, put_sent,
+    Broken, Reader, message_len, put_message, put_number, put_optional, put_qos, put_sent,
     put_subscription_ids,
 };
+
+#[cfg(test)]
+mod tests;
 
 const MESSAGE: u8 = 1;
 const QUEUED: u8 = 2;
@@ -135,13 +138,12 @@ fn read_copy(reader: &mut Reader<'_>, owner: OwnerId) -> Result<Copy, Broken> {
     })
 }
 
-/// Adds a message. `scratch` is empty before and after.
-pub(super) fn put_body(out: &mut Vec<u8>, scratch: &mut Vec<u8>, id: MessageId, message: &Message) {
+/// Adds a message.
+pub(super) fn put_body(out: &mut Vec<u8>, id: MessageId, message: &Message) {
     out.push(MESSAGE);
     put_number(out, id.0);
-    put_message(scratch, message);
-    put_bytes(out, scratch);
-    scratch.clear();
+    put_number(out, message_len(message));
+    put_message(out, message);
 }
 
 /// Adds a copy.

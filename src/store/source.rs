@@ -13,7 +13,18 @@ use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
 
 use super::StoreError;
 
-type Open = Box<dyn Fn(&redb::Builder) -> Result<redb::Database, DatabaseError> + Send>;
+type Open = Box<dyn Fn(&redb::Builder, Time) -> Result<redb::Database, DatabaseError> + Send>;
+
+/// Why it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Time {
+    /// At start: every page is checked, as the file may have been altered while it was closed; a
+    /// new one is made when it is not there.
+    First,
+    /// After an error. It must be there: a new one, where the disk was unmounted, has nothing of
+    /// what was acknowledged.
+    Again,
+}
 
 /// Opens the data file as often as it is needed.
 pub(super) struct Source {
@@ -32,8 +43,9 @@ impl Source {
     /// A file. It and its directory are made when they are not there.
     pub(super) fn file(path: &Path, cache_bytes: usize) -> Self {
         let file = path.to_path_buf();
-        let open = move || FileBackend::new(open_file(&file)?).map_err(as_io);
-        Self::backend(path, cache_bytes, open)
+        Self::new(path, cache_bytes, move |time| {
+            FileBackend::new(open_file(&file, time)?).map_err(as_io)
+        })
     }
 
     /// Whatever `factory` gives; `path` is its name in errors.
@@ -42,8 +54,16 @@ impl Source {
         B: StorageBackend,
         F: Fn() -> io::Result<B> + Send + 'static,
     {
-        let open = move |builder: &redb::Builder| {
-            let backend = factory().map_err(StorageError::Io)?;
+        Self::new(path, cache_bytes, move |_| factory())
+    }
+
+    fn new<B, F>(path: &Path, cache_bytes: usize, factory: F) -> Self
+    where
+        B: StorageBackend,
+        F: Fn(Time) -> io::Result<B> + Send + 'static,
+    {
+        let open = move |builder: &redb::Builder, time: Time| {
+            let backend = factory(time).map_err(StorageError::Io)?;
             clear_unfinished(&backend)?;
             builder.create_with_backend(backend)
         };
@@ -55,12 +75,12 @@ impl Source {
         &self.path
     }
 
-    /// Opens it. `verify` checks every page, as a file may have been altered while it was closed.
-    pub(super) fn open(&self, verify: bool) -> Result<redb::Database, StoreError> {
+    /// Opens it.
+    pub(super) fn open(&self, time: Time) -> Result<redb::Database, StoreError> {
         let mut builder = redb::Builder::new();
         builder.set_cache_size(self.cache_bytes);
-        builder.set_check_integrity_on_open(verify);
-        (self.open)(&builder).map_err(|error| StoreError::from_redb(&self.path, error))
+        builder.set_check_integrity_on_open(time == Time::First);
+        (self.open)(&builder, time).map_err(|error| StoreError::from_redb(&self.path, error))
     }
 
     /// Renames the file, so that a new one can be made. Gives its new name.
@@ -90,13 +110,18 @@ fn as_io(error: DatabaseError) -> io::Error {
 }
 
 /// Only its owner may read what people send each other.
-fn open_file(path: &Path) -> io::Result<File> {
-    if let Some(directory) = path.parent() {
+fn open_file(path: &Path, time: Time) -> io::Result<File> {
+    let is_first = time == Time::First;
+    if let (true, Some(directory)) = (is_first, path.parent()) {
+        let is_new = !directory.as_os_str().is_empty() && !directory.exists();
         fs::create_dir_all(directory)?;
+        if is_new {
+            sync_directory(directory)?;
+        }
     }
     let is_new = !path.exists();
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true).write(true).create(is_first).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;

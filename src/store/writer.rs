@@ -239,6 +239,9 @@ impl Writer {
                 self.next_commit = Instant::now() + self.database.options.commit_interval;
                 self.commit(&batch)?;
                 self.tell(&batch);
+            } else if is_end && batch.checkpoint != Checkpoint::default() {
+                // So that the time since the last commit counts as time that the broker ran.
+                self.database.confirm(batch.checkpoint)?;
             }
             batch.clear();
             for load in loads.drain(..) {
@@ -264,7 +267,11 @@ impl Writer {
         match self.database.write(batch) {
             Ok(()) => Ok(()),
             Err(error) => self.recover(error, |database| {
-                if database.batch() < number { database.write(batch) } else { database.confirm() }
+                if database.batch() < number {
+                    database.write(batch)
+                } else {
+                    database.confirm(batch.checkpoint)
+                }
             }),
         }
     }

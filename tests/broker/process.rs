@@ -1,130 +1,86 @@
-//! The command itself: how it starts, what it says and how it ends.
+//! The command as a process: what it leaves behind, what it makes and what it tells a newcomer.
+//! (`tests/cli.rs` has its errors and exit codes.)
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::harness::Broker;
-use crate::harness::broker::{Process, in_directory, new_directory};
-use crate::mosquitto;
-
-/// A start that must fail, and what it says on its way out.
-fn fail<A: AsRef<std::ffi::OsStr>>(arguments: &[A], code: i32) -> String {
-    let mut process = Process::start(arguments);
-    let status = process.wait_exit();
-    let said = process.log().text();
-    assert_eq!(status.code(), Some(code), "it said:\n{said}");
-    said
-}
+use crate::harness::broker::Process;
+use crate::harness::{Broker, Lines};
+use crate::mosquitto::{self, Subscriber};
 
 #[test]
-fn sigterm_ends_it_cleanly() {
-    let mut broker = Broker::start();
-    mosquitto::subscribe_and_leave(&broker, "5", "meter", "job/#");
-    mosquitto::publish(&broker, &["-q", "1", "-t", "job/a", "-m", "kept"]);
-    broker.signal("TERM");
-    assert_eq!(broker.wait_exit().code(), Some(0));
+fn a_signal_to_stop_loses_nothing() {
+    for signal in ["TERM", "INT"] {
+        let mut broker = Broker::start();
+        mosquitto::subscribe_and_leave(&broker, "5", "meter", "job/#");
+        mosquitto::publish(&broker, &["-q", "1", "-t", "job/a", "-m", "kept"]);
+        broker.signal(signal);
+        assert_eq!(broker.wait_exit().code(), Some(0), "SIG{signal}");
 
-    broker.restart();
-    let mut arguments = mosquitto::persistent("5", "meter");
-    arguments.extend(["-q", "1", "-t", "job/#"]);
-    let subscriber = mosquitto::Subscriber::start(&broker, "%p", &arguments);
-    assert_eq!(subscriber.messages(1), ["kept"]);
-}
-
-#[test]
-fn ctrl_c_ends_it_cleanly() {
-    let mut broker = Broker::start();
-    broker.signal("INT");
-    assert_eq!(broker.wait_exit().code(), Some(0));
-}
-
-#[test]
-fn a_taken_port_is_named_with_a_way_out() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let directory = new_directory();
-    let said = fail(&in_directory(directory.path(), &["--mqtt", &address]), 1);
-    assert!(said.contains(&address), "{said}");
-    assert!(said.contains("--mqtt 127.0.0.1:2883"), "{said}");
-}
-
-#[test]
-fn a_second_broker_on_the_same_data_gives_up() {
-    let broker = Broker::start();
-    let data = broker.path("data").display().to_string();
-    let said = fail(&["--mqtt", "127.0.0.1:0", "--data", &data], 1);
-    assert!(said.contains(&data), "{said}");
-    // The first one is unharmed.
-    mosquitto::publish(&broker, &["-q", "2", "-t", "a", "-m", "b"]);
-}
-
-#[test]
-fn a_wrong_option_is_named() {
-    let directory = new_directory();
-    let said = fail(&["--mqqt", "127.0.0.1:0"], 2);
-    assert!(said.contains("--mqqt"), "{said}");
-    let said = fail(&in_directory(directory.path(), &["--mqtt", "localhost:port"]), 2);
-    assert!(said.contains("localhost:port"), "{said}");
-}
-
-#[test]
-fn a_wrong_file_is_named_with_its_line() {
-    let directory = new_directory();
-    let file = directory.path().join("kedgemq.toml");
-    let options = [
-        ("\n[limits]\npacket_sise = \"1MiB\"\n", "packet_sise"),
-        ("\n[limits]\nreceive_maximum = 70000\n", "receive_maximum"),
-        ("\n\nrestart_grace 10\n", "restart_grace"),
-    ];
-    for (text, option) in options {
-        fs::write(&file, text).unwrap();
-        let name = file.display().to_string();
-        // `check` finds the same without starting.
-        for arguments in [vec!["-c", &name], vec!["check", "-c", &name]] {
-            let said = fail(&arguments, 2);
-            assert!(said.contains(&format!("{name}:3")), "no file and line: {said}");
-            assert!(said.contains(option), "{said}");
-            assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
-        }
+        broker.restart();
+        let mut arguments = mosquitto::persistent("5", "meter");
+        arguments.extend(["-q", "1", "-t", "job/#"]);
+        let subscriber = Subscriber::start(&broker, "%p", &arguments);
+        assert_eq!(subscriber.messages(1), ["kept"], "SIG{signal}");
     }
 }
 
 #[test]
-fn a_listener_for_others_must_say_who_may_come() {
-    let directory = new_directory();
-    let said = fail(&in_directory(directory.path(), &["--mqtt", "0.0.0.0:0"]), 2);
-    assert!(said.contains("anonymous"), "{said}");
+fn a_second_broker_on_the_same_data_does_no_harm() {
+    let mut broker = Broker::start();
+    mosquitto::publish(&broker, &["-q", "1", "-r", "-t", "a", "-m", "kept"]);
+    let data = broker.path("data").display().to_string();
+    let mut second = Process::start(&["--mqtt", "127.0.0.1:0", "--data", &data]);
+    let code = second.wait_exit().code();
+    let said = second.log().text();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&data), "{said}");
+
+    broker.kill();
+    broker.restart();
+    assert_eq!(Subscriber::start(&broker, "%p", &["-t", "a"]).messages(1), ["kept"]);
 }
 
 #[test]
-fn certificates_are_made_once_and_only_for_tls() {
+fn certificates_are_made_once_with_private_keys() {
     let mut broker = Broker::start();
     let certs = broker.path("certs");
     let before = contents(&certs);
-    assert!(before.iter().any(|(name, _)| name == "ca.crt"));
-    for (name, _) in before.iter().filter(|(name, _)| name.ends_with(".key")) {
+    let keys: Vec<_> = before.iter().filter(|(name, _)| name.ends_with(".key")).collect();
+    assert_eq!(keys.len(), 2, "of the CA and of the server");
+    for (name, _) in keys {
         let mode = fs::metadata(certs.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     broker.restart();
     assert_eq!(contents(&certs), before);
-
-    let broker = Broker::start_plain();
-    assert!(!broker.path("certs").exists());
 }
 
+/// What a start prints is pasted as it is, and does what it says.
 #[test]
-fn the_lines_to_paste_name_the_real_files_and_ports() {
+fn the_printed_lines_show_a_dead_letter() {
     let broker = Broker::start();
-    let port = format!("-p {}", broker.tls().port());
-    let line = broker.wait_for_output("mosquitto_sub");
-    assert!(line.contains(&port), "{line}");
-    let line = broker.wait_for_output("mosquitto_pub");
-    assert!(line.contains(&port), "{line}");
-    let line = broker.wait_for_output("$dead/");
-    assert!(line.contains("'$dead/"), "the shell must not expand it: {line}");
+    broker.wait_for_output("message-expiry-interval");
+    let text = broker.output();
+    let lines = text.lines().map(str::trim).skip_while(|line| !line.contains("$dead/#"));
+    let lines: Vec<&str> = lines.take(3).collect();
+    let [watch, session, publish] = lines[..] else { panic!("three lines: {lines:?}") };
+    let watch = watch.strip_suffix('&').expect("it goes on in the background");
+    // Ends with the first letter, or when none comes.
+    let script = format!("{watch} -C 1 -W 60 &\n{session}\n{publish}\nwait\n");
+    let mut shell = Command::new("sh")
+        .args(["-ec", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    let output = Lines::read(shell.stdout.take().expect("stdout is piped"));
+    let letter = output.wait_for("$dead/expired/");
+    assert!(letter.contains("dl-reason:expired"), "{letter}");
+    assert!(output.wait_end(), "it ends by itself");
+    assert!(shell.wait().unwrap().success());
 }
 
 fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {

@@ -101,6 +101,11 @@ impl Broker {
         self.process.output.wait_for(text)
     }
 
+    /// What it wrote to stdout so far.
+    pub(crate) fn output(&self) -> String {
+        self.process.output.text()
+    }
+
     /// Where it listens for TLS.
     pub(crate) fn tls(&self) -> SocketAddr {
         self.tls.expect("this broker has a TLS listener")

@@ -1,1 +1,193 @@
+use std::sync::atomic::Ordering;
 
+use tokio::io::AsyncReadExt;
+
+use super::super::rig::{self, OUTBOX, say, say_held};
+use super::*;
+use crate::mqtt::reply::{Ack, Delivery};
+use crate::mqtt::{Message, PacketId, QoS, ReasonCode, Reply};
+use crate::turn::Output;
+
+const PINGRESP: [u8; 2] = [0xD0, 0];
+
+fn puback(packet_id: u16) -> Reply {
+    Reply::PubAck(Ack {
+        packet_id: PacketId::new(packet_id).unwrap(),
+        reason: ReasonCode::SUCCESS,
+        reason_string: None,
+    })
+}
+
+fn pingresp() -> Output {
+    Output::Packet(Reply::PingResp)
+}
+
+fn publish(payload: Vec<u8>) -> Output {
+    let message = Message {
+        topic: "t".into(),
+        properties: bytes::Bytes::new(),
+        payload: payload.into(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        received: Timestamp(0),
+        expiry: None,
+    };
+    Output::from(Delivery {
+        message: Arc::new(message),
+        qos: QoS::AtMostOnce,
+        packet_id: None,
+        dup: false,
+        retain: false,
+        subscription_ids: None,
+        topic_alias: None,
+    })
+}
+
+async fn read(client: &mut tokio::net::TcpStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    client.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn what_may_leave_is_written_by_the_end_of_the_turn() {
+    let (engine, notes) = rig::engine();
+    let (mut client, outbox) = rig::seat(&engine).await;
+    say(&engine, outbox.id(), pingresp());
+    assert!(outbox.is_flushed());
+    assert_eq!(read(&mut client, 2).await, PINGRESP);
+    assert!(notes.submitted.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_held_waits_for_its_record_and_keeps_its_order() {
+    let (engine, notes) = rig::engine();
+    let served = rig::connected(&engine).await;
+    let (mut client, task) = (served.client, served.task);
+    let id = served.outbox.unwrap().id();
+    let first = say_held(&engine, id, puback(1));
+    let second = say_held(&engine, id, puback(2));
+    say(&engine, id, Output::Packet(puback(3)));
+    say(&engine, id, pingresp());
+    assert_eq!(read(&mut client, 2).await, PINGRESP);
+    let submitted: Vec<_> = {
+        let submitted = notes.submitted.lock().unwrap();
+        submitted.iter().map(|turn| (turn.records.len(), turn.last, turn.wanted)).collect()
+    };
+    assert_eq!(submitted, [(1, first, true), (1, second, true), (0, second, true)]);
+    engine.set_committed(first);
+    assert_eq!(read(&mut client, 4).await, [0x40, 2, 0, 1]);
+    say(&engine, id, pingresp());
+    assert_eq!(read(&mut client, 2).await, PINGRESP);
+    engine.set_committed(second);
+    assert_eq!(read(&mut client, 8).await, [0x40, 2, 0, 2, 0x40, 2, 0, 3]);
+    drop(client);
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_a_record_on_disk_leaves_at_once() {
+    let (engine, _) = rig::engine();
+    let (mut client, outbox) = rig::seat(&engine).await;
+    engine.set_committed(RecordNumber(1));
+    say_held(&engine, outbox.id(), puback(1));
+    assert_eq!(read(&mut client, 4).await, [0x40, 2, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_commit_between_the_decision_and_the_list_is_not_missed() {
+    let (engine, _) = rig::engine();
+    let (_client, outbox) = rig::seat(&engine).await;
+    engine.turn(By::Server, |step| {
+        step.call(|_, _, turn| {
+            let number = turn.record(Record::Marks(crate::turn::Marks::default()));
+            turn.hold(number, outbox.id(), Output::Packet(puback(1)));
+        });
+        engine.set_committed(RecordNumber(1)); // It stands in no list yet.
+    });
+    assert_eq!(outbox.unwritten(), 4, "it may leave");
+}
+
+#[tokio::test]
+async fn close_drops_what_waits_and_sends_fin_after_the_rest() {
+    let (engine, _) = rig::engine();
+    let served = rig::connected(&engine).await;
+    let (mut client, task) = (served.client, served.task);
+    let id = served.outbox.unwrap().id();
+    let number = say_held(&engine, id, puback(1));
+    engine.turn(By::Server, |step| {
+        step.call(|_, _, turn| {
+            turn.send(id, pingresp());
+            turn.send(id, Output::Close);
+            turn.send(id, pingresp());
+        });
+    });
+    engine.set_committed(number);
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, PINGRESP);
+    drop(client);
+    task.await.unwrap();
+    say(&engine, id, pingresp()); // Finds nobody.
+}
+
+#[tokio::test]
+async fn a_socket_that_takes_no_more_is_the_tasks_business() {
+    let (engine, _) = rig::engine();
+    let served = rig::connected(&engine).await;
+    let (mut client, task) = (served.client, served.task);
+    let outbox = served.outbox.unwrap();
+    let mut sent = 0;
+    while outbox.unwritten() < 10 * OUTBOX {
+        say(&engine, outbox.id(), publish(vec![7; OUTBOX]));
+        say(&engine, outbox.id(), pingresp());
+        sent += 1;
+    }
+    assert_eq!(outbox.take_fullness(), None, "the core knows that it is full");
+    let head = 7; // Fixed header with a length of three bytes, and the topic.
+    for _ in 0..sent {
+        let packet = read(&mut client, head + OUTBOX + 2).await;
+        assert_eq!(packet[0], 0x30);
+        assert!(packet[head..head + OUTBOX].iter().all(|byte| *byte == 7));
+        assert_eq!(packet[head + OUTBOX..], PINGRESP);
+    }
+    assert!(!outbox.fullness_changed(), "the core knows that it drained");
+    drop(client);
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn many_writes_of_one_turn_are_left_to_the_tasks() {
+    let (engine, _) = rig::engine();
+    let mut seats = Vec::new();
+    for _ in 0..INLINE_WRITES + 3 {
+        seats.push(rig::seat(&engine).await);
+    }
+    engine.turn(By::Server, |step| {
+        step.call(|_, _, turn| {
+            for (_, outbox) in &seats {
+                turn.send(outbox.id(), pingresp());
+            }
+        });
+    });
+    let woken = seats.iter().filter(|(_, outbox)| outbox.take_signal()).count();
+    assert_eq!(woken, 3);
+    let written = seats.iter().filter(|(_, outbox)| outbox.is_flushed()).count();
+    assert_eq!(written, INLINE_WRITES);
+}
+
+#[tokio::test]
+async fn who_waits_for_room_is_woken_once_there_is_some() {
+    let (engine, notes) = rig::engine();
+    let (_client, outbox) = rig::seat(&engine).await;
+    assert!(!engine.must_wait(&outbox));
+    notes.full.store(true, Ordering::SeqCst);
+    assert!(engine.must_wait(&outbox));
+    assert!(engine.must_wait(&outbox));
+    assert!(!outbox.take_signal());
+    notes.full.store(false, Ordering::SeqCst);
+    engine.room();
+    assert!(outbox.take_signal());
+    engine.room();
+    assert!(!outbox.take_signal());
+}

@@ -1,9 +1,20 @@
 use super::*;
 
-fn contents(buffer: &Buffer) -> Vec<u8> {
+fn next(buffer: &Buffer) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let count = buffer.slices(&mut slices);
     slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+}
+
+/// Heads, payloads and a tail, and the bytes that they are.
+fn mixed() -> (Buffer, Vec<u8>) {
+    let mut buffer = Buffer::default();
+    for head in [b"head1 ".as_slice(), b"head2 "] {
+        buffer.append(|bytes| bytes.extend(head));
+        buffer.share(Bytes::from_static(b"payload "));
+    }
+    buffer.append(|bytes| bytes.extend(b"tail"));
+    (buffer, b"head1 payload head2 payload tail".to_vec())
 }
 
 #[test]
@@ -19,32 +30,17 @@ fn an_empty_buffer_owns_nothing() {
 
 #[test]
 fn writes_can_end_anywhere() {
-    let mut whole = Vec::new();
-    let mut buffer = Buffer::default();
-    for part in [b"head1 ".as_slice(), b"head2 "] {
-        buffer.append(|bytes| bytes.extend(part));
-        buffer.share(Bytes::from_static(b"payload "));
-        whole.extend([part, b"payload "].concat());
-    }
-    buffer.append(|bytes| bytes.extend(b"tail"));
-    whole.extend(b"tail");
-    for step in 1..=whole.len() {
-        let mut rest = Buffer::default();
-        std::mem::swap(&mut rest, &mut buffer);
+    for step in 1..=mixed().1.len() {
+        let (mut buffer, whole) = mixed();
         let mut seen: Vec<u8> = Vec::new();
-        while !rest.is_empty() {
-            assert_eq!(rest.len(), whole.len() - seen.len());
-            let next = contents(&rest);
+        while !buffer.is_empty() {
+            assert_eq!(buffer.len(), whole.len() - seen.len());
+            let next = next(&buffer);
             let count = step.min(next.len());
             seen.extend(&next[..count]);
-            rest.advance(count);
+            buffer.advance(count);
         }
         assert_eq!(seen, whole, "in steps of {step}");
-        for part in [b"head1 ".as_slice(), b"head2 "] {
-            buffer.append(|bytes| bytes.extend(part));
-            buffer.share(Bytes::from_static(b"payload "));
-        }
-        buffer.append(|bytes| bytes.extend(b"tail"));
     }
 }
 
@@ -54,9 +50,9 @@ fn many_chunks_take_several_writes() {
     for _ in 0..2 * SLICES {
         buffer.share(Bytes::from_static(b"x"));
     }
-    assert_eq!(contents(&buffer).len(), SLICES);
+    assert_eq!(next(&buffer).len(), SLICES);
     buffer.advance(SLICES);
-    assert_eq!(contents(&buffer).len(), SLICES);
+    assert_eq!(next(&buffer).len(), SLICES);
     buffer.advance(SLICES);
     assert!(buffer.is_empty());
 }

@@ -1,0 +1,235 @@
+//! A disk in memory that can crash and fail.
+//!
+//! It knows what a sync made durable and what was written since. A crash keeps all that is
+//! durable, and of the rest a seeded random subset, torn at 512 bytes.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use redb::StorageBackend;
+
+const SECTOR: usize = 512;
+
+/// A disk. Clones are the same disk.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    state: Arc<Mutex<State>>,
+}
+
+type Hook = Arc<Mutex<dyn FnMut(Disk) + Send>>;
+
+#[derive(Default)]
+struct State {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+    /// Writes, changes of length and syncs so far.
+    operations: u64,
+    syncs: u64,
+    failure: Option<Failure>,
+    failed: u64,
+    seed: u64,
+    hook: Option<Hook>,
+}
+
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+/// Operations that fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    /// The first, counted over writes, changes of length and syncs, from 1.
+    pub(crate) at: u64,
+    /// How many, one after the other.
+    pub(crate) count: u64,
+    /// What the operating system says.
+    pub(crate) error: i32,
+    /// What becomes of the writes before a sync that fails.
+    pub(crate) fate: Fate,
+}
+
+/// What a sync that failed did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// All was written.
+    Written,
+    /// Nothing was written, and the operating system forgot it.
+    Lost,
+}
+
+impl Disk {
+    /// A disk with this content, all of it durable.
+    pub(crate) fn with_content(content: Vec<u8>) -> Self {
+        let disk = Self::default();
+        {
+            let mut state = disk.lock();
+            state.live.clone_from(&content);
+            state.durable = content;
+        }
+        disk
+    }
+
+    /// Decides which unsynced writes survive crashes.
+    pub(crate) fn set_seed(&self, seed: u64) {
+        self.lock().seed = seed;
+    }
+
+    /// Calls `hook` at every sync, before it, with the disk as a crash would leave it.
+    pub(crate) fn at_each_sync(&self, hook: impl FnMut(Self) + Send + 'static) {
+        self.lock().hook = Some(Arc::new(Mutex::new(hook)));
+    }
+
+    /// Lets nothing happen at syncs any more.
+    pub(crate) fn forget_hook(&self) {
+        self.lock().hook = None;
+    }
+
+    /// Lets operations fail.
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.lock().failure = Some(failure);
+    }
+
+    /// How many operations failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.lock().failed
+    }
+
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// How many syncs there were.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> usize {
+        self.lock().live.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl State {
+    /// Counts an operation, and lets it fail if it is to.
+    fn operate(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        match self.failure {
+            Some(failure)
+                if (failure.at..failure.at + failure.count).contains(&self.operations) =>
+            {
+                self.failed += 1;
+                Err(io::Error::from_raw_os_error(failure.error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn crash_image(&self) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(self.seed ^ self.syncs.rotate_left(32));
+        let mut image = self.durable.clone();
+        // All, nothing, and all between.
+        let survive = f64::from(random.u32(0..=4)) / 4.0;
+        for change in &self.unsynced {
+            match change {
+                Change::Length(len) if random.f64() < survive => image.resize(*len, 0),
+                Change::Length(_) => {}
+                Change::Write(offset, data) => {
+                    for (at, sector) in sectors(*offset, data) {
+                        if random.f64() < survive && at + sector.len() <= image.len() {
+                            image[at..at + sector.len()].copy_from_slice(sector);
+                        }
+                    }
+                }
+            }
+        }
+        image
+    }
+
+    fn make_durable(&mut self) {
+        for change in self.unsynced.drain(..) {
+            match change {
+                Change::Length(len) => self.durable.resize(len, 0),
+                Change::Write(offset, data) => {
+                    self.durable[offset..offset + data.len()].copy_from_slice(&data);
+                }
+            }
+        }
+    }
+}
+
+/// Cuts a write where a torn one ends.
+fn sectors(offset: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let first = (SECTOR - offset % SECTOR).min(data.len());
+    let (head, rest) = data.split_at(first);
+    let parts = rest.chunks(SECTOR).enumerate();
+    let rest = parts.map(move |(index, part)| (offset + first + index * SECTOR, part));
+    std::iter::once((offset, head)).chain(rest)
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disk")
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.lock().live.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.lock();
+        let start = usize::try_from(offset).unwrap();
+        let bytes = state.live.get(start..start + out.len());
+        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        state.operate()?;
+        let len = usize::try_from(len).unwrap();
+        state.live.resize(len, 0);
+        state.unsynced.push(Change::Length(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let crash = {
+            let mut state = self.lock();
+            state.syncs += 1;
+            let hook = state.hook.clone();
+            hook.map(|hook| (hook, state.crash_image()))
+        };
+        if let Some((hook, image)) = crash {
+            (hook.lock().unwrap())(Self::with_content(image));
+        }
+        let mut state = self.lock();
+        let result = state.operate();
+        match (&result, state.failure) {
+            (Err(_), Some(failure)) if failure.fate == Fate::Lost => {
+                state.unsynced.clear();
+                state.live = state.durable.clone();
+            }
+            _ => state.make_durable(),
+        }
+        result
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.lock();
+        state.operate()?;
+        let start = usize::try_from(offset).unwrap();
+        state.live[start..start + data.len()].copy_from_slice(data);
+        state.unsynced.push(Change::Write(start, data.to_vec()));
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The store on a disk that crashes and fails: what was acknowledged is there afterwards, whole
+//! turns of it, and no more than was submitted.
+
+#![expect(clippy::unwrap_used, reason = "all of it is test")]
+
+mod backend;
+mod file;
+mod model;
+mod store;
+mod thread;
+mod workload;

@@ -1,0 +1,140 @@
+//! Crashes under a seeded workload of records, one commit a turn.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use kedgemq::store::{Checkpoint, Database, Options, Restored, StoreError, open_backend};
+use kedgemq::time::Timestamp;
+use kedgemq::turn::{Load, MessageId, OwnerId, Record};
+
+use crate::backend::Disk;
+use crate::model::Model;
+use crate::workload::Workload;
+
+/// So small that the log of these tests is collected all the time.
+pub(crate) const LOG_BYTES: u64 = 300_000;
+
+pub(crate) fn open(disk: &Disk) -> Result<(Database, Restored), StoreError> {
+    open_with(disk, false)
+}
+
+fn open_with(disk: &Disk, two_phase_commit: bool) -> Result<(Database, Restored), StoreError> {
+    let disk = disk.clone();
+    let options = Options { two_phase_commit, ..Options::new(PathBuf::from("the test disk")) };
+    let (mut database, restored) = open_backend(move || Ok(disk.clone()), options)?;
+    database.limit_log(LOG_BYTES);
+    Ok((database, restored))
+}
+
+/// The checkpoint says after which turn it is.
+pub(crate) fn checkpoint(turn: usize) -> Checkpoint {
+    Checkpoint { at: Timestamp(turn as u64), unix_ms: 1_000_000 + turn as u64 }
+}
+
+pub(crate) fn all(owner: OwnerId) -> Load {
+    Load { owner, first: MessageId(0), last: MessageId(u64::MAX) }
+}
+
+/// Holds when the disk has what the model of some turn from `least` on says; gives the turn.
+pub(crate) fn check(disk: &Disk, models: &[Model], least: usize) -> usize {
+    let (database, restored) = open(disk).expect("what a crash leaves can be opened");
+    let turn = restored.checkpoint.map_or(0, |checkpoint| checkpoint.at.0);
+    let turn = usize::try_from(turn).unwrap();
+    assert!(turn >= least, "turn {least} was acknowledged, found {turn}");
+    let model = models.get(turn).expect("no turn that was not submitted");
+    assert_eq!(restored.records, model.restored(), "after turn {turn}");
+    for owner in model.sessions.keys().chain(model.groups.keys()) {
+        let loaded = database.load(all(*owner)).unwrap();
+        let loaded: Vec<_> = loaded.into_iter().map(|it| (it.id, it.message)).collect();
+        assert_eq!(loaded, model.queue(*owner), "after turn {turn}");
+    }
+    for (id, letter) in &model.dead {
+        assert_eq!(database.dead_letter(*id).unwrap().as_ref(), Some(letter));
+    }
+    turn
+}
+
+/// Crashes at every sync of `turns` commits, one turn each.
+fn crash_everywhere(seed: u64, turns: usize, two_phase_commit: bool) {
+    let disk = Disk::default();
+    disk.set_seed(seed);
+    let (mut database, _) = open_with(&disk, two_phase_commit).unwrap();
+    let mut workload = Workload::new(seed);
+    let models = Arc::new(Mutex::new(vec![Model::default()]));
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let crashes = Arc::new(AtomicUsize::new(0));
+    {
+        let (models, acknowledged) = (models.clone(), acknowledged.clone());
+        let crashes = crashes.clone();
+        disk.at_each_sync(move |crashed| {
+            crashes.fetch_add(1, Ordering::Relaxed);
+            let least = acknowledged.load(Ordering::Relaxed);
+            check(&crashed, &models.lock().unwrap(), least);
+        });
+    }
+    for turn in 1..=turns {
+        let records = workload.turn();
+        models.lock().unwrap().push(workload.model.clone());
+        database.commit(&records, checkpoint(turn)).unwrap();
+        acknowledged.store(turn, Ordering::Relaxed);
+    }
+    disk.forget_hook();
+    drop(database);
+    assert!(crashes.load(Ordering::Relaxed) >= turns);
+    assert_eq!(check(&disk, &models.lock().unwrap(), turns), turns);
+}
+
+#[test]
+fn a_crash_at_any_sync_loses_nothing_acknowledged() {
+    crash_everywhere(1, 250, false);
+}
+
+#[test]
+fn a_crash_at_any_sync_loses_nothing_acknowledged_with_another_seed() {
+    crash_everywhere(2, 250, false);
+}
+
+#[test]
+fn a_crash_at_any_sync_of_two_phases_loses_nothing_acknowledged() {
+    crash_everywhere(3, 60, true);
+}
+
+#[test]
+fn a_crash_while_the_file_is_made_leaves_an_empty_store() {
+    for seed in 0..20 {
+        let disk = Disk::default();
+        disk.set_seed(seed);
+        disk.at_each_sync(|crashed| {
+            check(&crashed, &[Model::default()], 0);
+        });
+        drop(open(&disk).unwrap());
+        assert!(disk.syncs() > 1);
+    }
+}
+
+#[test]
+fn the_file_stays_small_while_messages_come_and_go() {
+    let disk = Disk::default();
+    let (mut database, _) = open(&disk).unwrap();
+    let mut workload = Workload::new(3);
+    let mut written = 0;
+    for turn in 1..=1500 {
+        // Some stay for long, as `a_copy` leaves the newest alone and chooses at random.
+        let records = workload.turn_of_messages(20);
+        written += records.iter().map(bytes).sum::<usize>();
+        database.commit(&records, checkpoint(turn)).unwrap();
+    }
+    assert!(written > 20_000_000, "{written}");
+    assert!(disk.size() < 8_000_000, "{}", disk.size());
+    drop(database);
+    let (_, restored) = open(&disk).unwrap();
+    assert_eq!(restored.records, workload.model.restored());
+}
+
+fn bytes(record: &Record) -> usize {
+    match record {
+        Record::Message { message, .. } => message.size(),
+        _ => 0,
+    }
+}
