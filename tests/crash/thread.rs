@@ -370,11 +370,11 @@ fn a_full_queue_says_so_and_says_when_there_is_room() {
     rig.submit();
     rig.log.wait_for(1);
     assert!(!rig.store.is_full());
-    rig.fail(1, 2, EIO, Fate::Lost);
+    rig.fail(1, u64::from(u32::MAX), EIO, Fate::Lost);
     while !rig.store.is_full() {
         rig.submit();
     }
-    rig.log.wait_for(rig.turn);
+    rig.fail(0, 0, EIO, Fate::Lost);
     let seen = rig.log.wait(|seen| seen.rooms > 0);
     assert_eq!(seen.rooms, 1);
     drop(seen);
