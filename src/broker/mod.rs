@@ -163,6 +163,7 @@ impl Broker {
         let link = session.link.as_mut().expect("a connection has a session with this link");
         link.heard += 1;
         link.last_heard = now;
+        link.paused = false;
         let session = session.id;
         let result = match packet {
             Packet::Publish(publish) => self.publish(session, publish, now, turn),
@@ -210,6 +211,14 @@ impl Broker {
         if !full {
             self.pump(session_id, now, turn);
             self.settle(now, turn);
+        }
+    }
+
+    /// The world reads no more from a connection, as the store has no room for what it says: until
+    /// its next packet its Keep Alive does not run.
+    pub fn handle_paused(&mut self, id: ConnectionId) {
+        if let Some(link) = self.session_of(id).and_then(|session| session.link.as_mut()) {
+            link.paused = true;
         }
     }
 

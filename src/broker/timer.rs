@@ -83,7 +83,13 @@ impl Broker {
             return;
         };
         let session_id = session.id;
-        let Some(until) = session.link.as_ref().and_then(|link| link.silent_until()) else {
+        let Some(link) = &mut session.link else {
+            return;
+        };
+        if link.paused {
+            link.last_heard = now;
+        }
+        let Some(until) = link.silent_until() else {
             return;
         };
         if until > now {

@@ -31,6 +31,8 @@ pub struct Link {
     pub since: Timestamp,
     /// When the last packet came.
     pub last_heard: Timestamp,
+    /// Whether the world stopped reading from it, so that its silence is not the client's.
+    pub paused: bool,
     /// Packets that came.
     pub heard: u64,
     /// Packets that went.
@@ -56,6 +58,7 @@ impl Link {
             wants_reasons: true,
             since: now,
             last_heard: now,
+            paused: false,
             heard: 0,
             said: 0,
             messages_in: 0,
