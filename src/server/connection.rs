@@ -118,12 +118,13 @@ impl Connection {
     /// Serves the connection of `seat`, beginning with what `carry` has.
     pub(super) fn new(seat: Seat, link: Link, carry: Carry, terms: Terms) -> Self {
         let live = Live::new(&seat.engine);
+        let ready = !carry.bytes().is_empty();
         let inbound = Inbound { seat, version: terms.version, packet_size: terms.packet_size };
         Self {
             inbound,
             link,
             carry,
-            ready: true,
+            ready,
             closing: false,
             broken: false,
             writing: None,
@@ -151,8 +152,12 @@ impl Connection {
             if let Poll::Ready(end) = self.poll_output(cx) {
                 return Poll::Ready(end);
             }
-            if let Err(end) = ready!(self.poll_input(cx)) {
-                return Poll::Ready(end);
+            match self.poll_input(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                // This task's own turns only leave a mark.
+                Poll::Pending if self.inbound.seat.outbox.is_signaled() => {}
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
@@ -164,11 +169,11 @@ impl Connection {
         }
         let Self { inbound, link, carry, .. } = self;
         if self.ready {
-            if inbound.seat.engine.must_wait(&inbound.seat.outbox) {
+            if inbound.seat.outbox.is_starved() {
                 return Poll::Pending;
             }
             self.ready = carry.again(|bytes| inbound.handle(bytes));
-            return Poll::Ready(Ok(()));
+            return if self.ready { Poll::Pending } else { Poll::Ready(Ok(())) };
         }
         match ready!(carry.poll_read(link, cx, |bytes| inbound.handle(bytes))) {
             Ok(Some(ready)) => {

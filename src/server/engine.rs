@@ -182,12 +182,13 @@ impl Engine {
     }
 
     /// Whether a packet that needs the store has to wait. If so, `outbox` is woken when there is
-    /// room.
+    /// room, and its Keep Alive does not run meanwhile.
     pub(super) fn must_wait(&self, outbox: &Arc<Outbox>) -> bool {
         if !self.is_full() {
             return false;
         }
         if !outbox.set_starved(true) {
+            self.lock().broker.handle_paused(outbox.id());
             lock(&self.starved).push(Arc::clone(outbox));
         }
         self.is_full() // Room may have come before it stood in the list.

@@ -73,3 +73,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,7 +162,6 @@ impl Outbox {
     }
 
     /// Whether its task waits for the store.
-    #[cfg(test)]
     pub(super) fn is_starved(&self) -> bool {
         self.starved.load(Ordering::Acquire)
     }
@@ -274,9 +273,14 @@ impl Outbox {
         self.signal.store(true, Ordering::Release);
     }
 
-    /// Whether somebody woke the task since it last asked.
+    /// Whether somebody woke the task since it last took the signal.
+    pub(super) fn is_signaled(&self) -> bool {
+        self.signal.load(Ordering::Relaxed)
+    }
+
+    /// Takes the signal.
     pub(super) fn take_signal(&self) -> bool {
-        self.signal.load(Ordering::Relaxed) && self.signal.swap(false, Ordering::AcqRel)
+        self.is_signaled() && self.signal.swap(false, Ordering::AcqRel)
     }
 
     /// For who took the right at the end of a turn: the next bytes, after `written` are out.

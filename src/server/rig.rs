@@ -18,7 +18,10 @@ use super::engine::{By, Disk, Engine};
 use super::outbox::{Outbox, Peer};
 use crate::broker::Broker;
 use crate::config::Settings;
-use crate::mqtt::Reply;
+use crate::mqtt::message::Message;
+use crate::mqtt::reply::Delivery;
+use crate::mqtt::{QoS, Reply};
+use crate::net::tls::Reloadable;
 use crate::store::{Checkpoint, StoreError};
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{ConnectionId, Load, Output, Record, RecordNumber};
@@ -110,6 +113,18 @@ pub(super) async fn connected(engine: &Arc<Engine>) -> Served {
 pub(super) async fn serve(engine: &Arc<Engine>, connect_timeout: Duration, hello: &[u8]) -> Served {
     let (mut client, socket) = sockets().await;
     client.write_all(hello).await.unwrap();
+    let (outbox, task) = admitted(engine, socket, None, connect_timeout);
+    let outbox = outbox.await.unwrap();
+    Served { client, outbox, task }
+}
+
+/// Serves our end of a connection in a task: its outbox, once it is admitted or not.
+pub(super) fn admitted(
+    engine: &Arc<Engine>,
+    socket: TcpStream,
+    tls: Option<Arc<Reloadable>>,
+    connect_timeout: Duration,
+) -> (oneshot::Receiver<Option<Arc<Outbox>>>, JoinHandle<()>) {
     let peer = peer(&socket);
     let access = Access {
         anonymous: true,
@@ -125,14 +140,13 @@ pub(super) async fn serve(engine: &Arc<Engine>, connect_timeout: Duration, hello
     };
     let (seated, outbox) = oneshot::channel();
     let task = tokio::spawn(async move {
-        let admitted = admit(Arc::new(door), socket, peer, None, Arc::new(access)).await;
+        let admitted = admit(Arc::new(door), socket, peer, tls, Arc::new(access)).await;
         let _ = seated.send(admitted.as_ref().map(Connection::outbox));
         if let Some(connection) = admitted {
             connection.serve().await;
         }
     });
-    let outbox = outbox.await.unwrap();
-    Served { client, outbox, task }
+    (outbox, task)
 }
 
 /// A connection's seat whose task nobody runs.
@@ -164,5 +178,27 @@ pub(super) fn say_held(engine: &Engine, id: ConnectionId, reply: Reply) -> Recor
             turn.hold(number, id, Output::Packet(reply));
         });
         number
+    })
+}
+
+/// A QoS 0 PUBLISH to "t".
+pub(super) fn publish(payload: Vec<u8>) -> Output {
+    let message = Message {
+        topic: "t".into(),
+        properties: bytes::Bytes::new(),
+        payload: payload.into(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        received: Timestamp(0),
+        expiry: None,
+    };
+    Output::from(Delivery {
+        message: Arc::new(message),
+        qos: QoS::AtMostOnce,
+        packet_id: None,
+        dup: false,
+        retain: false,
+        subscription_ids: None,
+        topic_alias: None,
     })
 }

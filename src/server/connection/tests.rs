@@ -152,3 +152,9 @@ async fn stopping_says_goodbye_to_all_and_admits_nobody_more() {
     let mut late = rig::serve(&engine, LONG, CONNECT).await;
     assert!(read_all(&mut late).await.is_empty());
 }
+
+#[test]
+fn an_idle_connection_is_small() {
+    assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
+    assert!(size_of::<Outbox>() <= 400, "{}", size_of::<Outbox>());
+}

@@ -2,10 +2,10 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::AsyncReadExt;
 
-use super::super::rig::{self, OUTBOX, say, say_held};
+use super::super::rig::{self, OUTBOX, publish, say, say_held};
 use super::*;
-use crate::mqtt::reply::{Ack, Delivery};
-use crate::mqtt::{Message, PacketId, QoS, ReasonCode, Reply};
+use crate::mqtt::reply::Ack;
+use crate::mqtt::{PacketId, ReasonCode, Reply};
 use crate::turn::Output;
 
 const PINGRESP: [u8; 2] = [0xD0, 0];
@@ -20,27 +20,6 @@ fn puback(packet_id: u16) -> Reply {
 
 fn pingresp() -> Output {
     Output::Packet(Reply::PingResp)
-}
-
-fn publish(payload: Vec<u8>) -> Output {
-    let message = Message {
-        topic: "t".into(),
-        properties: bytes::Bytes::new(),
-        payload: payload.into(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-        received: Timestamp(0),
-        expiry: None,
-    };
-    Output::from(Delivery {
-        message: Arc::new(message),
-        qos: QoS::AtMostOnce,
-        packet_id: None,
-        dup: false,
-        retain: false,
-        subscription_ids: None,
-        topic_alias: None,
-    })
 }
 
 async fn read(client: &mut tokio::net::TcpStream, count: usize) -> Vec<u8> {

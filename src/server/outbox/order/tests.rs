@@ -67,14 +67,14 @@ fn output(name: &str) -> Output {
 #[test]
 fn what_may_pass_what_is_held() {
     let table = "
-        held        | passes                                               | waits
-                    | connack puback pubrel qos0 qos1 qos2 pingresp close  |
-        connack     |                                                      | qos0 qos1 pingresp disconnect puback close
-        puback      | qos0 qos1 pingresp disconnect close qos1+alias       | puback pubrel qos2
-        pubrel      | qos0 qos1 pingresp disconnect close                  | puback pubrel qos2
-        qos2        | qos0 pingresp disconnect close qos0+alias            | qos1 qos2 puback pubrel
-        qos1        | qos0 pingresp disconnect close                       | qos1 qos1+alias puback
-        qos1+alias  | qos0 pingresp disconnect close                       | qos0+alias qos1 qos1+alias
+        held       | passes                                         | waits
+                   | connack puback pubrel qos0 qos1 qos2 pingresp close |
+        connack    |                                                | qos0 pingresp disconnect close
+        puback     | qos0 qos1 pingresp disconnect close qos1+alias | puback pubrel qos2
+        pubrel     | qos0 qos1 pingresp disconnect close            | puback pubrel qos2
+        qos2       | qos0 pingresp disconnect close qos0+alias      | qos1 qos2 puback pubrel
+        qos1       | qos0 pingresp disconnect close                 | qos1 qos1+alias puback
+        qos1+alias | qos0 pingresp disconnect close                 | qos0+alias qos1 qos1+alias
     ";
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
