@@ -34,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) size: usize,
     pub(crate) window: u64,
     pub(crate) qos: u8,
+    /// Whether the subscribers' sessions outlive their connections.
+    pub(crate) persistent: bool,
 }
 
 impl Load {
@@ -80,11 +82,12 @@ struct Pair {
 impl Pair {
     async fn connect(load: Load, server: &Server, index: usize) -> io::Result<Self> {
         let topic = format!("bench/{index}");
-        let mut subscriber = Link::connect(server, &format!("subscriber-{index}")).await?;
+        let mut subscriber =
+            Link::connect(server, &format!("subscriber-{index}"), load.persistent).await?;
         subscriber.subscribe(&topic, load.qos).await?;
         Ok(Self {
             load,
-            publisher: Link::connect(server, &format!("publisher-{index}")).await?,
+            publisher: Link::connect(server, &format!("publisher-{index}"), false).await?,
             subscriber,
             publish: Template::new(&topic, load),
             sent: 0,
@@ -221,13 +224,13 @@ struct Link {
 }
 
 impl Link {
-    async fn connect(server: &Server, id: &str) -> io::Result<Self> {
+    async fn connect(server: &Server, id: &str, persistent: bool) -> io::Result<Self> {
         let stream = TcpStream::connect(server.address).await?;
         stream.set_nodelay(true)?;
         let mut link = Self { stream, input: Vec::new(), output: Vec::new() };
         let connect = Connect {
             version: Version::V311,
-            clean_start: true,
+            clean_start: !persistent,
             keep_alive: 0,
             client_id: id,
             user_name: None,

@@ -22,7 +22,7 @@ struct Options {
     #[arg(long, default_value_t = 50)]
     pairs: usize,
     /// Messages of each publisher in a round.
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 10_000)]
     messages: u64,
     /// Bytes of a payload.
     #[arg(long, default_value_t = 64)]
@@ -31,12 +31,16 @@ struct Options {
     #[arg(long, default_value_t = 20)]
     window: u64,
     /// Rounds of each broker at each QoS.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// The QoS levels.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 2],
         value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: Vec<u8>,
+    /// The subscribers' sessions outlive their connections: KedgeMQ then stores every message of
+    /// QoS 1 and 2 before it acknowledges it; mosquitto, with its own defaults, stores nothing.
+    #[arg(long)]
+    persistent: bool,
     /// Threads of the clients.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -73,11 +77,13 @@ fn run(options: &Options) -> Result<(), String> {
     let kedgemq = server::find_kedgemq(options.kedgemq.as_deref())?;
     let mosquitto = server::find_mosquitto(options.mosquitto.as_deref())?;
     println!(
-        "{} pairs, {} messages each of {} bytes, window {}, median of {} rounds, files in {}",
+        "{} pairs, {} messages each of {} bytes, window {}, {} subscribers, median of {} rounds, \
+         files in {}",
         options.pairs,
         options.messages,
         options.size,
         options.window,
+        if options.persistent { "persistent" } else { "transient" },
         options.rounds,
         options.directory.display()
     );
@@ -89,6 +95,7 @@ fn run(options: &Options) -> Result<(), String> {
             size: options.size,
             window: options.window,
             qos: *qos,
+            persistent: options.persistent,
         };
         let mut rounds = [Vec::new(), Vec::new()];
         for _ in 0..options.rounds {

@@ -63,7 +63,7 @@ impl Server {
         Ok(server)
     }
 
-    /// As Debian configures it, apart from the port: nothing is stored.
+    /// With its own defaults, apart from the port: nothing is stored.
     pub(crate) fn start_mosquitto(binary: &Path, directory: &Path) -> Result<Self, String> {
         let directory = new_directory(directory)?;
         let address = free_address()?;

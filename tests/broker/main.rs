@@ -1,4 +1,5 @@
-//! The real binary over TLS, with clients that are not ours: rumqttc and the mosquitto clients.
+//! The real binary over TLS, with clients that are not ours: rumqttc, paho and the mosquitto
+//! clients.
 
 #[allow(dead_code)] // Each test target uses its part of the harness.
 #[path = "../harness/mod.rs"]
@@ -8,6 +9,7 @@ mod mosquitto;
 mod rumqtt;
 
 mod dead_letters;
+mod paho;
 mod process;
 mod qos;
 mod retained;

@@ -36,6 +36,8 @@ struct Sent {
     payload: Vec<u8>,
     /// PUBREC has come, so that only PUBREL may be sent.
     released: bool,
+    /// PUBREL was sent again, and the broker may have forgotten the identifier meanwhile.
+    again: bool,
 }
 
 /// What a packet from the broker means to the user of a session.
@@ -107,7 +109,14 @@ impl Session {
     /// Publishes at QoS 1 or 2.
     pub(crate) fn publish(&mut self, topic: &str, qos: QoS, payload: Vec<u8>, out: &mut Vec<u8>) {
         let packet_id = self.new_packet_id();
-        let sent = Sent { packet_id, qos, topic: topic.to_owned(), payload, released: false };
+        let sent = Sent {
+            packet_id,
+            qos,
+            topic: topic.to_owned(),
+            payload,
+            released: false,
+            again: false,
+        };
         put_publish(&sent, false, self.version, out);
         self.sent.push_back(sent);
     }
@@ -132,7 +141,11 @@ impl Session {
                 self.received(ack.packet_id, out)
             }
             Reply::PubComp(ack) => {
-                accept("PUBCOMP", ack.reason)?;
+                let again = |sent: &Sent| sent.packet_id == ack.packet_id && sent.again;
+                let unknown = ack.reason == ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                if !(unknown && self.sent.iter().any(again)) {
+                    accept("PUBCOMP", ack.reason)?;
+                }
                 self.acknowledged(ack.packet_id, QoS::ExactlyOnce)
             }
             Reply::Publish(delivery) => Ok(self.deliver(delivery, out)),
@@ -151,8 +164,9 @@ impl Session {
             return Err("the broker has lost the session".into());
         }
         self.established = true;
-        for sent in &self.sent {
+        for sent in &mut self.sent {
             if sent.released {
+                sent.again = true;
                 put_ack(Packet::PubRel, sent.packet_id, self.version, out);
             } else {
                 put_publish(sent, true, self.version, out);

@@ -459,3 +459,19 @@ fn an_offline_reader_gets_its_letters_later() {
     let reader = rig.connect(v5("reader").stored());
     assert_eq!(rig.lines(reader), ["PUBLISH $dead/session_cleared/c/a x q1"]);
 }
+
+#[test]
+fn a_copy_that_dies_in_the_step_that_ends_its_session_gets_its_letter() {
+    // Its own will overflows the queue, whose bodies are still on disk, as a Clean Start ends it.
+    let mut rig = Rig::with(|settings| settings.limits.queue_messages = 1);
+    backlog(&mut rig, "c");
+    rig.delay_loads();
+    rig.open(v5("c").stored().will(will("a", "will")));
+    rig.open(v5("c").stored().clean());
+    rig.load_at_once();
+    rig.wait(10);
+    let mut dead = rig.dead();
+    dead.sort();
+    assert_eq!(dead, ["queue_full c x", "session_cleared c will"]);
+    assert!(rig.store.copies.is_empty());
+}

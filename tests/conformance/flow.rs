@@ -206,3 +206,85 @@ fn while_the_store_fails_a_v311_publisher_is_closed_without_an_acknowledgement()
     rig.publish(four, q1(1, "a", "1"));
     assert_eq!(rig.lines(four), ["CLOSE"]);
 }
+
+/// Publishes 100 messages to three slow clients and reads all that still comes: what each got.
+fn read_all(rig: &mut Rig, connect: impl Fn(&str) -> ConnectOptions, is_away: bool) -> Vec<usize> {
+    let names = ["1", "2", "3"];
+    for name in names {
+        let client = rig.connect(connect(name));
+        rig.subscribe(client, "a", 1);
+        if is_away {
+            rig.cut(client);
+        }
+    }
+    let sender = rig.connect(v5("p"));
+    for n in 1..=100 {
+        rig.publish(sender, q1(n, "a", &"x".repeat(99)));
+    }
+    let mut counts = Vec::new();
+    for (slot, name) in names.into_iter().enumerate() {
+        let client = match is_away {
+            true => rig.connect(connect(name)),
+            false => kedgemq::turn::ConnectionId { slot: slot as u32, generation: 1 },
+        };
+        let mut count = 0;
+        while let Some(delivery) = rig.deliveries(client).first() {
+            count += 1;
+            rig.send(client, puback(delivery.packet_id.expect("QoS 1").get()));
+        }
+        counts.push(count);
+    }
+    counts
+}
+
+#[test]
+fn the_memory_of_all_queues_is_bounded_and_what_it_cannot_hold_is_a_letter() {
+    let mut rig = Rig::with(|settings| settings.limits.memory_bytes = 10_000);
+    let counts = read_all(&mut rig, |name| v5(name).window(1), false);
+    let got: usize = counts.iter().sum();
+    assert!((90..=110).contains(&got), "{counts:?}");
+    assert_eq!(got + rig.dead().len(), 300);
+    assert!(rig.dead().iter().all(|letter| letter.starts_with("queue_full ")));
+}
+
+#[test]
+fn the_disk_of_all_queues_is_bounded_and_what_it_cannot_hold_is_a_letter() {
+    let mut rig = Rig::with(|settings| settings.limits.disk_bytes = 10_000);
+    let counts = read_all(&mut rig, |name| v5(name).stored().window(1), true);
+    let got: usize = counts.iter().sum();
+    assert!((90..=110).contains(&got), "{counts:?}");
+    assert_eq!(got + rig.dead().len(), 300);
+    assert!(rig.dead().iter().all(|letter| letter.starts_with("queue_full ")));
+}
+
+#[test]
+fn a_long_backlog_is_loaded_in_parts() {
+    let mut rig = Rig::new();
+    let client = rig.connect(v5("c").stored().window(5));
+    rig.subscribe(client, "a", 1);
+    rig.cut(client);
+    let sender = rig.connect(v5("p"));
+    for n in 1..=2_000 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+        rig.lines(sender);
+    }
+    rig.crash();
+    rig.delay_loads();
+    let client = rig.connect(v5("c").stored().window(5));
+    let mut expected = 1;
+    let mut loads = 0;
+    while expected <= 2_000 {
+        let got = rig.deliveries(client);
+        if got.is_empty() {
+            assert!(rig.waiting_loads() > 0, "stuck at {expected}");
+            loads += 1;
+            rig.answer_loads();
+        }
+        for delivery in got {
+            assert_eq!(delivery.message.payload, expected.to_string());
+            expected += 1;
+            rig.send(client, puback(delivery.packet_id.expect("QoS 1").get()));
+        }
+    }
+    assert!(loads > 4, "a queue holds in memory only what it is about to send");
+}

@@ -2,6 +2,8 @@
 //! beyond, shown on the core alone: one case a statement, named by its number.
 
 mod alias;
+mod chaos;
+mod client;
 mod connect;
 mod crash_named;
 mod dead_letters;

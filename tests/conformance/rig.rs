@@ -2,6 +2,7 @@
 //! runtime, no disk, no bytes. Unless told otherwise each step is committed at once.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem;
 use std::time::Duration;
 
@@ -44,10 +45,12 @@ pub(crate) struct Rig {
     pending: Vec<Record>,
     committed: RecordNumber,
     held: Vec<(RecordNumber, Outgoing)>,
-    loads: Vec<Load>,
+    /// With the last record before each: a store answers in its order.
+    loads: Vec<(RecordNumber, Load)>,
     outboxes: BTreeMap<ConnectionId, Outbox>,
     holds_commits: bool,
     delays_loads: bool,
+    digest: DefaultHasher,
 }
 
 impl Rig {
@@ -76,6 +79,7 @@ impl Rig {
             outboxes: BTreeMap::new(),
             holds_commits: false,
             delays_loads: false,
+            digest: DefaultHasher::new(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Rig {
             for record in mem::take(&mut self.pending) {
                 self.store.apply(record);
             }
+            self.store.settle();
             self.committed = self.turn.last_record();
             self.broker.set_committed(self.committed);
             for (until, outgoing) in mem::take(&mut self.held) {
@@ -231,9 +236,19 @@ impl Rig {
         self.delays_loads = true;
     }
 
+    /// Answers the loads that wait, and from now on each at once again.
+    pub(crate) fn load_at_once(&mut self) {
+        self.delays_loads = false;
+        self.answer_loads();
+    }
+
     /// Answers the loads that wait.
     pub(crate) fn answer_loads(&mut self) {
-        for load in mem::take(&mut self.loads) {
+        let is_due = |(last, _): &(RecordNumber, Load)| *last <= self.committed;
+        let (due, waiting) = mem::take(&mut self.loads).into_iter().partition(is_due);
+        self.loads = waiting;
+        let due: Vec<(RecordNumber, Load)> = due;
+        for (_, load) in due {
             let stored = self.store.load(load);
             self.broker.handle_loaded(load, stored, self.now, &mut self.turn);
             self.take_turn();
@@ -244,9 +259,9 @@ impl Rig {
         }
     }
 
-    /// The loads that wait.
-    pub(crate) fn waiting_loads(&self) -> &[Load] {
-        &self.loads
+    /// How many loads wait.
+    pub(crate) fn waiting_loads(&self) -> usize {
+        self.loads.len()
     }
 
     /// The broker dies without a word and comes back with what was committed.
@@ -325,6 +340,11 @@ impl Rig {
         self.outboxes[&client].closed
     }
 
+    /// Stands for all that the broker ever asked of its world.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest.finish()
+    }
+
     /// The dead letters that are kept: reason, owner, payload.
     pub(crate) fn dead(&self) -> Vec<String> {
         let dead = self.store.dead.values();
@@ -357,10 +377,14 @@ impl Rig {
 
     /// In the order of the core's decisions, as the server appends it to its outboxes.
     fn take_turn(&mut self) {
+        let Turn { records, loads, events, .. } = &self.turn;
+        format!("{records:?} {loads:?} {events:?}").hash(&mut self.digest);
         self.pending.append(&mut self.turn.records);
-        self.loads.append(&mut self.turn.loads);
+        let last = self.turn.last_record();
+        self.loads.extend(self.turn.loads.drain(..).map(|load| (last, load)));
         self.events.append(&mut self.turn.events);
         for (until, outgoing) in self.turn.take_output().collect::<Vec<_>>() {
+            format!("{until:?} {outgoing:?}").hash(&mut self.digest);
             if until.is_none() {
                 self.sent.push(outgoing.clone());
             }

@@ -284,11 +284,11 @@ fn messages_that_come_while_loads_are_on_their_way_stay_behind_the_backlog() {
     rig.crash();
     rig.delay_loads();
     let client = rig.connect(v5("c").stored());
-    assert!(!rig.waiting_loads().is_empty());
+    assert!(rig.waiting_loads() > 0);
     let sender = rig.connect(v5("p"));
     rig.publish(sender, q1(1, "a", "3"));
     assert_eq!(rig.lines(client), NOTHING);
-    while !rig.waiting_loads().is_empty() {
+    while rig.waiting_loads() > 0 {
         rig.answer_loads();
     }
     assert_eq!(rig.lines(client), ["PUBLISH a 1 q1", "PUBLISH a 2 q1", "PUBLISH a 3 q1"]);
@@ -306,11 +306,11 @@ fn a_load_that_comes_after_the_client_left_harms_nobody() {
     rig.delay_loads();
     let client = rig.connect(v5("c").stored());
     rig.cut(client);
-    while !rig.waiting_loads().is_empty() {
+    while rig.waiting_loads() > 0 {
         rig.answer_loads();
     }
     let client = rig.connect(v5("c").stored());
-    while !rig.waiting_loads().is_empty() {
+    while rig.waiting_loads() > 0 {
         rig.answer_loads();
     }
     assert_eq!(rig.deliveries(client).len(), 1);

@@ -365,3 +365,20 @@ fn a_session_that_left_the_group_gets_what_is_in_flight_again() {
         assert_eq!((got[0].packet_id, got[0].dup), (Some(id(before)), true));
     }
 }
+
+#[test]
+fn a_group_that_becomes_stored_stores_what_comes_back_from_a_transient_member() {
+    let mut rig = Rig::new();
+    let transient = rig.connect(v5("transient"));
+    rig.subscribe(transient, "$share/g/a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    assert_eq!(rig.deliveries(transient).len(), 1);
+    let stored = rig.connect(v5("stored").stored());
+    rig.subscribe(stored, "$share/g/a", 1);
+    rig.cut(stored);
+    rig.cut(transient);
+    rig.crash();
+    let stored = rig.connect(v5("stored").stored());
+    assert_eq!(rig.deliveries(stored).len(), 1);
+}

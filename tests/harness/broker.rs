@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -72,6 +73,15 @@ impl Broker {
         self.kill();
         self.process = Process::start(&self.arguments);
         self.find_listeners();
+    }
+
+    /// Starts it on the same data and kills it so soon after: while it may still read them.
+    pub(crate) fn die_starting(&mut self, after: Duration) {
+        self.kill();
+        self.process = Process::start(&self.arguments);
+        let ended = self.process.log.wait_end_for(after);
+        assert!(!ended, "it ended by itself; its log:\n{}", self.process.log.text());
+        self.kill();
     }
 
     /// Sends a signal, as `kill` names it: `TERM`, `HUP`.

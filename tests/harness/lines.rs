@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::DEADLINE;
 
@@ -83,10 +83,15 @@ impl Lines {
 
     /// Waits until the process has closed its end: whether it did before the deadline.
     pub(crate) fn wait_end(&self) -> bool {
+        self.wait_end_for(DEADLINE)
+    }
+
+    /// The same, for so long at most.
+    pub(crate) fn wait_end_for(&self, patience: Duration) -> bool {
         let (state, timeout) = self
             .0
             .changed
-            .wait_timeout_while(self.lock(), DEADLINE, |state| !state.ended)
+            .wait_timeout_while(self.lock(), patience, |state| !state.ended)
             .expect("no panic under the lock");
         drop(state);
         !timeout.timed_out()
