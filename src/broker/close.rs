@@ -170,6 +170,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
+        self.settle(now, turn); // What died before still has its owner.
         let mut session = self.sessions.remove(&id).expect("only a session that is there ends");
         self.clients.remove(&session.client_id);
         if session.stored {

@@ -111,11 +111,17 @@ impl Broker {
     /// A copy that its member did not acknowledge goes to another one.
     pub(super) fn return_to_group(&mut self, mut sent: InFlight, now: Timestamp, turn: &mut Turn) {
         let group = self.groups.get_mut(&sent.owner).expect("the caller looked it up");
-        if group.stored {
-            turn.record(Record::Returned { owner: sent.owner, message: sent.entry.message });
-            sent.entry.body = None;
-        }
+        let (owner, message) = (sent.owner, sent.entry.message);
         sent.entry.subscription_ids = None;
+        if sent.stored {
+            turn.record(Record::Returned { owner, message });
+            sent.entry.body = None;
+        } else if group.stored {
+            // It became stored while the copy was in flight to a transient member.
+            let body = sent.entry.body.clone().expect("a transient copy has its body");
+            turn.record(Record::Message { id: message, message: body });
+            turn.record(Record::Queued(sent.entry.as_copy(owner, None)));
+        }
         group.queue.put_back(sent.entry, &mut self.totals);
         self.dispatch(sent.owner, now, turn);
     }
