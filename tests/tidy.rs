@@ -301,8 +301,11 @@ fn repository() -> Vec<Source> {
 
 fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
     for path in entries(folder) {
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
         if path.is_dir() {
-            walk(&path, paths);
+            if !is_hidden {
+                walk(&path, paths); // What is hidden is not ours: tests/.venv is Python's.
+            }
         } else {
             paths.push(path);
         }

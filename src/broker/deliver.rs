@@ -147,7 +147,8 @@ impl Broker {
             publication.record(turn);
         }
         if session.can_take() && session.queue.is_empty() {
-            let offer = Offer { owner, stored, recorded: false, until: publication.until, entry };
+            let offer =
+                Offer { until: publication.until, ..Offer::new(owner, stored, false, entry) };
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }
@@ -252,8 +253,7 @@ impl Broker {
                 self.deaths.push_back(death);
                 continue;
             }
-            let (stored, until) = (session.stored, RecordNumber::default());
-            let offer = Offer { owner: id, stored, recorded: stored, until, entry };
+            let offer = Offer::new(id, session.stored, session.stored, entry);
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }

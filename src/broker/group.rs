@@ -112,6 +112,7 @@ impl Broker {
     pub(super) fn return_to_group(&mut self, mut sent: InFlight, now: Timestamp, turn: &mut Turn) {
         let group = self.groups.get_mut(&sent.owner).expect("the caller looked it up");
         let (owner, message) = (sent.owner, sent.entry.message);
+        (sent.entry.qos, sent.entry.retain) = sent.own;
         sent.entry.subscription_ids = None;
         if sent.stored {
             turn.record(Record::Returned { owner, message });
@@ -159,6 +160,7 @@ impl Broker {
     fn send_from_group(&mut self, id: OwnerId, member: Member, now: Timestamp, turn: &mut Turn) {
         let group = self.groups.get_mut(&id).expect("the caller looked it up");
         let mut entry = group.queue.pop(&mut self.totals).expect("the caller saw its front");
+        let own = (entry.qos, entry.retain);
         let session = self.sessions.get_mut(&member.session).expect("a member is a session");
         entry.retain &= member.options.retain_as_published;
         entry.subscription_ids = member.subscription_id.map(|id| [id].into());
@@ -173,9 +175,8 @@ impl Broker {
             return;
         }
         entry.qos = entry.qos.min_with(member.options.qos);
-        let until = RecordNumber::default();
         group.sent_to.insert(member.session);
-        let offer = Offer { owner: id, stored, recorded: true, until, entry };
+        let offer = Offer { own, ..Offer::new(id, stored, true, entry) };
         if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
             self.deaths.push_back(Death::unsent(offer, reason));
         }

@@ -146,6 +146,7 @@ impl Broker {
     }
 
     fn restore_sent(&mut self, owner: OwnerId, mut entry: Entry, sent: Sent) {
+        let own = (entry.qos, entry.retain);
         entry.qos = sent.qos;
         entry.subscription_ids = sent.subscription_ids;
         if let Some(group) = self.groups.get_mut(&owner) {
@@ -157,6 +158,7 @@ impl Broker {
             owner,
             stored: true,
             entry,
+            own,
             pubrec_arrived: sent.pubrec_arrived,
             sent_at: Timestamp::default(),
             heard_before: 0,

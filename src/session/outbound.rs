@@ -15,7 +15,7 @@ use crate::mqtt::reply::{Ack, Delivery, Reply};
 use crate::mqtt::{Message, QoS, ReasonCode, Version, codec};
 use crate::time::Timestamp;
 use crate::turn::{
-    DeadReason, Load, MessageId, OwnerId, Record, RecordNumber, Sent, Turn, packet_id,
+    Copy, DeadReason, Load, MessageId, OwnerId, Record, RecordNumber, Sent, Turn, packet_id,
 };
 
 /// Packet Identifiers that are reserved on disk at a time.
@@ -32,8 +32,10 @@ pub struct InFlight {
     pub owner: OwnerId,
     /// Whether the owner is stored.
     pub stored: bool,
-    /// The copy, with QoS and Subscription Identifiers as they were sent.
+    /// The copy, with QoS, RETAIN and Subscription Identifiers as they were sent.
     pub entry: Entry,
+    /// QoS and RETAIN of the copy itself, for when it goes to another member.
+    pub own: (QoS, bool),
     /// Whether PUBREC arrived, so that PUBREL is what is sent again.
     pub pubrec_arrived: bool,
     /// When it was sent last.
@@ -72,6 +74,22 @@ pub struct Offer {
     pub until: RecordNumber,
     /// The copy, with QoS, RETAIN and Subscription Identifiers as they are sent.
     pub entry: Entry,
+    /// QoS and RETAIN of the copy itself.
+    pub own: (QoS, bool),
+}
+
+impl Offer {
+    /// A copy that is sent as it is.
+    pub fn new(owner: OwnerId, stored: bool, recorded: bool, entry: Entry) -> Self {
+        let own = (entry.qos, entry.retain);
+        Self { owner, stored, recorded, until: RecordNumber::default(), entry, own }
+    }
+
+    /// The copy as it is stored: with its own QoS, whatever it is sent with.
+    fn as_copy(&self, sent: Sent) -> Copy {
+        let (qos, retain) = self.own;
+        Copy { qos, retain, ..self.entry.as_copy(self.owner, Some(sent)) }
+    }
 }
 
 impl Outbound {
@@ -261,7 +279,8 @@ impl Session {
     }
 
     /// Sends again, in the first order, what is in flight from before this connection
-    /// `[MQTT-4.4.0-1]`, within the Receive Maximum of this one `[MQTT-3.3.4-9]`. Returns the copies that cannot be sent any more.
+    /// `[MQTT-4.4.0-1]`, within the Receive Maximum of this one `[MQTT-3.3.4-9]`. Returns the
+    /// copies that cannot be sent any more.
     pub fn resend(&mut self, now: Timestamp, turn: &mut Turn) -> Vec<InFlight> {
         let mut too_large = Vec::new();
         while !self.outbound.all_told() {
@@ -331,6 +350,7 @@ impl Session {
             owner: offer.owner,
             stored: offer.stored,
             entry: offer.entry,
+            own: offer.own,
             pubrec_arrived: false,
             sent_at: now,
             heard_before: link.heard,
@@ -412,7 +432,7 @@ impl Session {
         let number = turn.record(if offer.recorded {
             Record::Sent { owner: offer.owner, message: offer.entry.message, sent }
         } else {
-            Record::Queued(offer.entry.as_copy(offer.owner, Some(sent)))
+            Record::Queued(offer.as_copy(sent))
         });
         if self.stored {
             self.newest = number;

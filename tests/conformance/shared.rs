@@ -382,3 +382,26 @@ fn a_group_that_becomes_stored_stores_what_comes_back_from_a_transient_member() 
     let stored = rig.connect(v5("stored").stored());
     assert_eq!(rig.deliveries(stored).len(), 1);
 }
+
+#[test]
+fn mqtt_3_8_4_8_a_message_that_comes_back_has_its_qos_for_the_next_member() {
+    for crashes in [false, true] {
+        let mut rig = Rig::new();
+        let two = rig.connect(v5("two").stored());
+        rig.subscribe(two, "$share/g/a", 2);
+        rig.cut(two);
+        let one = rig.connect(ConnectOptions { session_expiry: Some(5), ..v5("one").stored() });
+        rig.subscribe(one, "$share/g/a", 1);
+        let sender = rig.connect(v5("p"));
+        rig.publish(sender, q2(1, "a", "x"));
+        assert_eq!(rig.lines(one), ["PUBLISH a x q1"]);
+        if crashes {
+            rig.crash();
+        } else {
+            rig.cut(one);
+        }
+        rig.wait(20);
+        let two = rig.connect(v5("two").stored());
+        assert_eq!(rig.lines(two), ["PUBLISH a x q2"], "after a crash: {crashes}");
+    }
+}
