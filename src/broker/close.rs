@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::Broker;
 use super::connect::empty_connack;
 use super::dead_letter::Death;
+use super::doomed::Legacy;
 use super::timer::Timer;
 use super::will::Testator;
 use crate::mqtt::packet::Disconnect;
@@ -133,7 +134,7 @@ impl Broker {
         let drop_bodies = session.stored;
         session.outbound.disconnect(drop_bodies);
         session.inbound.disconnect();
-        session.queue.drop_bodies();
+        session.queue.fold();
         session.retained_pending.clear();
         session.disconnected = Some(now);
         if !departure.keeps_will {
@@ -151,6 +152,8 @@ impl Broker {
         });
         let expiry = session.expiry;
         let expires = session.expires();
+        let groups = session.groups.clone();
+        self.fold_groups(&groups);
         self.links[link.id.slot as usize] = None;
         super::sys::count(&link, &mut self.counters);
         if expiry == 0 {
@@ -186,10 +189,12 @@ impl Broker {
         }
         let in_flight = session.outbound.take_all();
         let mut copies = self.settle_in_flight(id, in_flight, cause, now, turn);
+        let count = (copies.len() + session.queue.len()) as u64;
         copies.extend(session.queue.take_all(&mut self.totals));
         let filters = session.filters().cloned().collect();
-        let name = session.client_id.clone();
-        self.doom_owner(id, name, filters, session.stored, cause, copies, now);
+        let (name, stored) = (session.client_id.clone(), session.stored);
+        let legacy = Legacy { owner: id, name, filters, cause, stored, copies, count };
+        self.doom_owner(legacy, now, turn);
         if let Some(will) = session.will.take() {
             self.publish_will(&Testator::of(&session), *will, now, turn);
         }

@@ -15,9 +15,7 @@ use crate::session::outbound::Offer;
 use crate::session::queue::{Entry, Queue, Totals};
 use crate::session::{RetainedPending, Session, Subscription};
 use crate::time::Timestamp;
-use crate::turn::{
-    DeadReason, Load, MessageId, OwnerId, Record, RecordNumber, SessionId, Stored, Turn,
-};
+use crate::turn::{DeadReason, Loaded, MessageId, OwnerId, Record, RecordNumber, SessionId, Turn};
 
 /// Retained messages that wait in a queue at most, before a new subscription brings more.
 const RETAINED_AHEAD: usize = 1000;
@@ -322,45 +320,37 @@ impl Broker {
         }
     }
 
-    /// Bodies came from the store.
-    pub(super) fn loaded(
-        &mut self,
-        load: Load,
-        messages: &[Stored],
-        now: Timestamp,
-        turn: &mut Turn,
-    ) {
-        if self.loaded_doomed(load, messages, now, turn) {
+    /// Copies came from the store.
+    pub(super) fn loaded(&mut self, loaded: &Loaded, now: Timestamp, turn: &mut Turn) {
+        if self.loaded_doomed(loaded, now, turn) {
             return;
         }
+        let owner = loaded.load.owner;
         let mut lost = 0;
-        if let Some(group) = self.groups.get_mut(&load.owner) {
-            for stored in messages {
-                group.queue.fill(stored.id, &stored.message);
+        if let Some((queue, totals)) = self.queue(owner) {
+            let (expired, missing) = queue.take_loaded(loaded, totals);
+            lost = missing;
+            for entry in expired {
+                self.deaths.push_back(Death::new(owner, true, entry, DeadReason::Expired));
             }
-            lost += group.queue.loaded(load, &mut self.totals).len();
         }
-        let holders = self.holders(load.owner);
+        let holders = self.holders(owner);
         for id in &holders {
             let Some(session) = self.sessions.get_mut(id) else {
                 continue;
             };
-            if load.owner == *id {
-                for stored in messages {
-                    session.queue.fill(stored.id, &stored.message);
-                }
-                lost += session.queue.loaded(load, &mut self.totals).len();
+            for stored in &loaded.copies {
+                session.outbound.fill(owner, stored.copy.message, &stored.message);
             }
-            for stored in messages {
-                session.outbound.fill(load.owner, stored.id, &stored.message);
-            }
-            lost += session.outbound.loaded(load).len();
+            lost += session.outbound.loaded(loaded.load).len() as u64;
         }
-        self.report_lost(load.owner, lost, turn);
+        self.report_lost(owner, lost, turn);
+        self.trim(owner);
         for id in holders {
             self.pump(id, now, turn);
         }
-        self.dispatch(load.owner, now, turn);
+        self.dispatch(owner, now, turn);
+        self.watch_expiry(owner);
     }
 
     /// The sessions that copies of `owner` may be in flight to.
@@ -371,32 +361,54 @@ impl Broker {
         if self.sessions.contains_key(&owner) {
             return vec![owner];
         }
-        self.lingering_sessions(owner)
+        self.doomed.lingering_sessions(owner)
+    }
+
+    /// The queue of a session or a share group, and what all queues hold together.
+    fn queue(&mut self, owner: OwnerId) -> Option<(&mut Queue, &mut Totals)> {
+        let queue = match self.sessions.get_mut(&owner) {
+            Some(session) => &mut session.queue,
+            None => &mut self.groups.get_mut(&owner)?.queue,
+        };
+        Some((queue, &mut self.totals))
+    }
+
+    /// The oldest copies of a queue came that is over a limit: they die.
+    fn trim(&mut self, owner: OwnerId) {
+        let limits = self.settings.limits.clone();
+        loop {
+            let Some((queue, totals)) = self.queue(owner) else {
+                return;
+            };
+            if !limits_passed(&limits, queue, totals) {
+                return;
+            }
+            let Some(oldest) = queue.pop(totals) else {
+                return;
+            };
+            let stored = queue.is_stored();
+            self.deaths.push_back(Death::new(owner, stored, oldest, DeadReason::QueueFull));
+        }
     }
 
     /// Wakes when the next copy of a queue may expire.
     pub(super) fn watch_expiry(&mut self, owner: OwnerId) {
-        let queue = match self.sessions.get(&owner) {
-            Some(session) => &session.queue,
-            None => match self.groups.get(&owner) {
-                Some(group) => &group.queue,
-                None => return,
-            },
+        let Some((queue, _)) = self.queue(owner) else {
+            return;
         };
-        if let Some(at) = queue.soonest_expiry() {
+        if let Some(at) = queue.soonest_expiry().filter(|_| !queue.is_waiting()) {
             self.timers.set(at, Timer::QueueExpiry(owner));
         }
     }
 
-    pub(super) fn expire_queue(&mut self, owner: OwnerId, now: Timestamp) {
-        let (queue, stored) = match self.sessions.get_mut(&owner) {
-            Some(session) => (&mut session.queue, session.stored),
-            None => match self.groups.get_mut(&owner) {
-                Some(group) => (&mut group.queue, group.stored),
-                None => return,
-            },
+    pub(super) fn expire_queue(&mut self, owner: OwnerId, now: Timestamp, turn: &mut Turn) {
+        let Some((queue, totals)) = self.queue(owner) else {
+            return;
         };
-        for entry in queue.take_expired(now, &mut self.totals) {
+        let expired = queue.take_expired(now, totals);
+        turn.loads.extend(queue.expired_load(owner, now));
+        let stored = queue.is_stored();
+        for entry in expired {
             self.deaths.push_back(Death::new(owner, stored, entry, DeadReason::Expired));
         }
         self.watch_expiry(owner);
@@ -471,11 +483,15 @@ impl Queueing<'_> {
             if is_letter {
                 return false;
             }
-            let Some(oldest) = queue.pop(totals) else {
+            if let Some(oldest) = queue.pop(totals) {
+                die(Death::new(self.owner, self.stored, oldest, DeadReason::QueueFull));
+            } else if queue.is_empty() {
                 die(Death::new(self.owner, false, entry, DeadReason::QueueFull));
                 return false;
-            };
-            die(Death::new(self.owner, self.stored, oldest, DeadReason::QueueFull));
+            } else {
+                turn.loads.extend(queue.oldest_load(self.owner)); // They die when they came.
+                break;
+            }
         }
         if self.stored {
             turn.record(Record::Queued(entry.as_copy(self.owner, None)));
@@ -485,14 +501,25 @@ impl Queueing<'_> {
     }
 
     fn is_full(&self, queue: &Queue, entry: &Entry, totals: &Totals) -> bool {
-        let size = entry.size as usize;
+        let size = u64::from(entry.size);
         let own = queue.len() >= self.limits.queue_messages
-            || (queue.bytes() + size > self.limits.queue_bytes && !queue.is_empty());
-        let all = if self.stored {
-            totals.disk + size as u64 > self.limits.disk_bytes
-        } else {
-            totals.memory + size as u64 > self.limits.memory_bytes as u64
-        };
-        own || all
+            || (queue.bytes() + size > self.limits.queue_bytes as u64 && !queue.is_empty());
+        own || all_passed(self.limits, self.stored, totals, size)
+    }
+}
+
+/// Whether a queue holds more than it may.
+fn limits_passed(limits: &Limits, queue: &Queue, totals: &Totals) -> bool {
+    queue.len() > limits.queue_messages
+        || (queue.bytes() > limits.queue_bytes as u64 && queue.len() > 1)
+        || (all_passed(limits, queue.is_stored(), totals, 0) && !queue.is_empty())
+}
+
+/// Whether all queues together would hold more than they may.
+fn all_passed(limits: &Limits, stored: bool, totals: &Totals, more: u64) -> bool {
+    if stored {
+        totals.disk + more > limits.disk_bytes
+    } else {
+        totals.memory + more > limits.memory_bytes as u64
     }
 }

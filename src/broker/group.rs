@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::deliver::may_receive;
+use super::doomed::Legacy;
 use super::{Broker, Death};
 use crate::mqtt::QoS;
 use crate::mqtt::packet::SubscriptionOptions;
@@ -14,6 +15,9 @@ use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Queue;
 use crate::time::Timestamp;
 use crate::turn::{EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
+
+/// Copies of a group that are loaded for its members at a time, at least.
+const WINDOW: usize = 100;
 
 /// A share group: share name and filter together.
 #[derive(Debug)]
@@ -100,12 +104,28 @@ impl Broker {
         if group.stored {
             turn.record(Record::GroupEnded { owner: id, cause, at: now });
         }
-        let entries = group.queue.take_all(&mut self.totals);
+        let count = group.queue.len() as u64;
+        let copies = group.queue.take_all(&mut self.totals).into();
         let filters = vec![inner_filter(&group.filter).into()];
         if group.stored {
             self.linger(id, name.clone(), group.sent_to);
         }
-        self.doom_owner(id, name, filters, group.stored, cause, entries, now);
+        let stored = group.stored;
+        let legacy = Legacy { owner: id, name, filters, cause, stored, copies, count };
+        self.doom_owner(legacy, now, turn);
+    }
+
+    /// A member went: what waits in groups of which no member is connected leaves memory.
+    pub(super) fn fold_groups(&mut self, groups: &[OwnerId]) {
+        for id in groups {
+            let Some(group) = self.groups.get_mut(id) else {
+                continue;
+            };
+            let is_connected = |member: &Member| self.sessions[&member.session].link.is_some();
+            if !group.members.members().iter().any(is_connected) {
+                group.queue.fold();
+            }
+        }
     }
 
     /// A copy that its member did not acknowledge goes to another one.
@@ -133,17 +153,13 @@ impl Broker {
             let Some(group) = self.groups.get_mut(&id) else {
                 return;
             };
-            let Some(front) = group.queue.front() else {
-                return;
-            };
             let sessions = &self.sessions;
             let acl = self.acl.as_ref();
-            let Some(body) = front.body.clone() else {
-                let anybody = group.members.members().iter();
-                let can_take = |member: &Member| sessions[&member.session].can_take();
-                if anybody.into_iter().any(can_take) {
-                    turn.loads.extend(group.queue.next_load(id, 100));
-                }
+            let can_take = |member: &Member| sessions[&member.session].can_take();
+            if group.members.members().iter().any(can_take) {
+                turn.loads.extend(group.queue.next_load(id, WINDOW));
+            }
+            let Some(body) = group.queue.front().and_then(|front| front.body.clone()) else {
                 return;
             };
             let picked = group.members.pick(|member| {

@@ -12,6 +12,7 @@ mod close;
 mod connect;
 mod dead_letter;
 mod deliver;
+mod doomed;
 mod group;
 mod letter;
 mod publish;
@@ -37,11 +38,12 @@ use crate::session::queue::Totals;
 use crate::session::violation::Violation;
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{
-    CloseCause, ConnectionId, Event, Load, MessageId, OwnerId, RecordNumber, SessionId, StoreState,
-    Stored, Turn,
+    CloseCause, ConnectionId, Event, Loaded, MessageId, OwnerId, RecordNumber, SessionId,
+    StoreState, Turn,
 };
 
 use dead_letter::{Cemetery, Death};
+use doomed::Doomed;
 use group::Group;
 use timer::{Timer, Timers};
 
@@ -79,6 +81,7 @@ pub struct Broker {
     subscriptions: Subscriptions,
     retained: Retained,
     cemetery: Cemetery,
+    doomed: Doomed,
     deaths: VecDeque<Death>,
     timers: Timers,
     totals: Totals,
@@ -113,6 +116,7 @@ impl Broker {
             subscriptions: Subscriptions::new(seed),
             retained: Retained::default(),
             cemetery: Cemetery::default(),
+            doomed: Doomed::default(),
             deaths: VecDeque::new(),
             timers,
             totals: Totals::default(),
@@ -222,15 +226,9 @@ impl Broker {
         }
     }
 
-    /// Stored copies of a [`Load`] came; what is missing in its range is gone.
-    pub fn handle_loaded(
-        &mut self,
-        load: Load,
-        messages: Vec<Stored>,
-        now: Timestamp,
-        turn: &mut Turn,
-    ) {
-        self.loaded(load, &messages, now, turn);
+    /// Stored copies came.
+    pub fn handle_loaded(&mut self, loaded: Loaded, now: Timestamp, turn: &mut Turn) {
+        self.loaded(&loaded, now, turn);
         self.settle(now, turn);
     }
 
@@ -303,10 +301,10 @@ impl Broker {
     }
 
     /// Copies were lost in the store: never silently.
-    fn report_lost(&self, owner: OwnerId, count: usize, turn: &mut Turn) {
+    fn report_lost(&self, owner: OwnerId, count: u64, turn: &mut Turn) {
         if count > 0 {
             let owner = self.owner_name(owner);
-            turn.events.push(Event::Lost { owner, count: count as u64 });
+            turn.events.push(Event::Lost { owner, count });
         }
     }
 }

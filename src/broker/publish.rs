@@ -125,8 +125,13 @@ impl Broker {
             return Some(Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
         }
         let is_durable = publish.qos != QoS::AtMostOnce || publish.retain;
-        if is_durable && self.store == StoreState::Failing {
-            return Some(Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why: "the store fails" });
+        let why = match self.store {
+            StoreState::Ready => None,
+            StoreState::Full => Some("the store is full"),
+            StoreState::Failing => Some("the store fails"),
+        };
+        if let Some(why) = why.filter(|_| is_durable) {
+            return Some(Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
         }
         let is_new_retained = publish.retain
             && !publish.payload.as_slice().is_empty()

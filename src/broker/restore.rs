@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::doomed::Legacy;
 use super::timer::Timer;
 use super::{Broker, Death};
 use crate::mqtt::QoS;
@@ -11,7 +12,10 @@ use crate::session::outbound::InFlight;
 use crate::session::queue::Entry;
 use crate::session::{NEVER, Session, Subscription};
 use crate::time::Timestamp;
-use crate::turn::{Copy, DeadReason, EndCause, OwnerId, Record, Sent, SessionId, SessionRecord};
+use crate::turn::{
+    Backlog, Copy, DeadReason, EndCause, MessageId, OwnerId, Record, Sent, SessionId,
+    SessionRecord, Turn,
+};
 
 impl Broker {
     /// Applies what the store kept, once, before anything else.
@@ -68,6 +72,7 @@ impl Broker {
                 self.restore_subscription(session, filter, subscription);
             }
             Record::Queued(copy) => self.restore_copy(copy, restoring),
+            Record::Backlog(backlog) => self.restore_backlog(&backlog),
             Record::Received { session, packet_id } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.inbound.received.insert(packet_id);
@@ -90,6 +95,11 @@ impl Broker {
         session.disconnected = record.disconnected;
         session.will = record.will;
         session.outbound.restore_bound(record.ordinal_bound);
+        if record.disconnected.is_none() {
+            // What was sent early, without a record of it.
+            let window = usize::from(self.settings.limits.receive_maximum);
+            session.queue.set_in_doubt(window, MessageId(self.last_message));
+        }
         self.clients.insert(record.client_id, record.id);
         self.sessions.insert(record.id, Box::new(session));
     }
@@ -120,7 +130,7 @@ impl Broker {
     fn restore_copy(&mut self, mut copy: Copy, restoring: &mut Restoring) {
         let owner = copy.owner;
         let sent = copy.sent.take();
-        let mut entry = Entry::restored(copy);
+        let entry = Entry::restored(copy);
         match sent {
             Some(sent) if self.sessions.contains_key(&sent.session) => {
                 self.restore_sent(owner, entry, sent);
@@ -129,19 +139,21 @@ impl Broker {
             Some(sent) if sent.qos == QoS::ExactlyOnce && sent.session != owner => {
                 restoring.orphans.push((owner, entry, sent.pubrec_arrived));
             }
-            _ => {
-                if let Some(session) = self.sessions.get_mut(&owner) {
-                    // It may have been sent early, without a record of it.
-                    let was_connected = session.disconnected.is_none();
-                    let window = usize::from(self.settings.limits.receive_maximum);
-                    entry.in_doubt = was_connected
-                        && entry.qos == QoS::AtLeastOnce
-                        && session.queue.len() < window;
-                    session.queue.push(entry, false, &mut self.totals);
-                } else if let Some(group) = self.groups.get_mut(&owner) {
-                    group.queue.push(entry, false, &mut self.totals);
-                }
-            }
+            _ => self.restore_backlog(&Backlog {
+                owner,
+                first: entry.message,
+                count: 1,
+                bytes: u64::from(entry.size),
+                soonest_expiry: entry.expires,
+            }),
+        }
+    }
+
+    fn restore_backlog(&mut self, backlog: &Backlog) {
+        if let Some(session) = self.sessions.get_mut(&backlog.owner) {
+            session.queue.restore(backlog, &mut self.totals);
+        } else if let Some(group) = self.groups.get_mut(&backlog.owner) {
+            group.queue.restore(backlog, &mut self.totals);
         }
     }
 
@@ -174,23 +186,19 @@ impl Broker {
         now: Timestamp,
     ) {
         let name = self.owner_name(owner);
-        let mut copies = Vec::new();
+        let mut count = 0;
         let mut filters = Vec::new();
         if let Some(mut session) = self.sessions.remove(&owner) {
             if self.clients.get(&session.client_id) == Some(&owner) {
                 self.clients.remove(&session.client_id);
             }
-            let (own, others): (Vec<_>, Vec<_>) = session
-                .outbound
-                .take_all()
-                .into_iter()
-                .filter(|sent| !sent.pubrec_arrived)
-                .partition(|sent| sent.owner == owner);
-            copies.extend(own.into_iter().map(|sent| sent.entry));
-            for sent in others {
-                restoring.orphans.push((sent.owner, sent.entry, false));
-            }
-            copies.extend(session.queue.take_all(&mut self.totals));
+            let in_flight = session.outbound.take_all();
+            count += session.queue.len() + in_flight.len();
+            session.queue.take_all(&mut self.totals);
+            let others = in_flight.into_iter().filter(|sent| sent.owner != owner);
+            restoring
+                .orphans
+                .extend(others.map(|sent| (sent.owner, sent.entry, sent.pubrec_arrived)));
         } else if let Some(mut group) = self.groups.remove(&owner) {
             if self.group_ids.get(&group.filter) == Some(&owner) {
                 self.group_ids.remove(&group.filter);
@@ -199,9 +207,12 @@ impl Broker {
             self.subscriptions.remove(inner, owner);
             filters.push(inner.into());
             self.linger(owner, name.clone(), std::mem::take(&mut group.sent_to));
-            copies.extend(group.queue.take_all(&mut self.totals));
+            count += group.queue.len();
+            group.queue.take_all(&mut self.totals);
         }
-        self.doom_owner(owner, name, filters, true, cause, copies, now);
+        let (count, copies) = (count as u64, Vec::new());
+        let legacy = Legacy { owner, name, filters, cause, stored: true, copies, count };
+        self.doom_owner(legacy, now, &mut Turn::default());
     }
 
     /// Nobody is connected after a start: sessions that were are on their own from now on, and

@@ -69,7 +69,7 @@ impl Broker {
             Timer::KeepAlive(id) => self.check_keep_alive(id, now, turn),
             Timer::SessionExpiry(id) => self.check_session_expiry(id, now, turn),
             Timer::Will(id) => self.check_will_due(id, now, turn),
-            Timer::QueueExpiry(id) => self.expire_queue(id, now),
+            Timer::QueueExpiry(id) => self.expire_queue(id, now, turn),
             Timer::Retained(id) => self.pump(id, now, turn),
             Timer::Burial => self.bury_doomed(now, turn),
             Timer::LetterAge => self.forget_old_letters(now, turn),

@@ -398,7 +398,8 @@ impl Step<'_> {
         if self.work.wanted || !turn.records.is_empty() || !turn.loads.is_empty() {
             let checkpoint = Checkpoint { at: self.now, unix_ms: core.wall.unix_ms(self.now) };
             let last = turn.last_record();
-            let wanted = self.work.wanted;
+            // A load's answer has to know all that was decided before it was asked for.
+            let wanted = self.work.wanted || !turn.loads.is_empty();
             let disk = engine.disk();
             disk.submit(&mut turn.records, &mut turn.loads, last, wanted, checkpoint);
             engine.submitted.store(self.now.0, Ordering::Relaxed);

@@ -109,6 +109,11 @@ pub(super) fn store_state(state: StoreState, why: &str) {
             why,
             "the store fails: messages above QoS 0 are refused until it works again"
         ),
+        StoreState::Full => error!(
+            target: "kedgemq",
+            why,
+            "the store is full: no new message of QoS 1 or 2 is taken until there is room"
+        ),
         StoreState::Ready => warn!(target: "kedgemq", "the store works again"),
     }
 }

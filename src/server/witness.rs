@@ -5,7 +5,7 @@ use std::sync::Weak;
 use super::engine::{By, Engine};
 use super::log;
 use crate::store::Witness;
-use crate::turn::{Load, RecordNumber, StoreState, Stored};
+use crate::turn::{Loaded, RecordNumber, StoreState};
 
 /// The engine, as the store knows it.
 pub(super) struct Ear(pub(super) Weak<Engine>);
@@ -17,10 +17,10 @@ impl Witness for Ear {
         }
     }
 
-    fn loaded(&self, load: Load, messages: Vec<Stored>) {
+    fn loaded(&self, loaded: Loaded) {
         if let Some(engine) = self.0.upgrade() {
             engine.turn(By::Storage, |step| {
-                step.call(|broker, now, turn| broker.handle_loaded(load, messages, now, turn));
+                step.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
             });
         }
     }

@@ -11,6 +11,7 @@ pub mod inbound;
 pub mod link;
 pub mod outbound;
 pub mod queue;
+mod tail;
 pub mod violation;
 
 use std::collections::{BTreeMap, VecDeque};

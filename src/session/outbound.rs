@@ -265,7 +265,14 @@ impl Outbound {
             low = low.min(sent.entry.message);
             high = high.max(sent.entry.message);
         }
-        self.loading = Some(Load { owner: first.owner, first: low, last: high });
+        self.loading = Some(Load {
+            owner: first.owner,
+            first: low,
+            last: high,
+            count: u32::MAX,
+            bytes: u32::MAX,
+            expired_by: None,
+        });
         self.loading
     }
 }

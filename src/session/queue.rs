@@ -1,18 +1,25 @@
-//! The queue of an owner: copies that were not sent yet, in the order of their messages.
+//! The queue of an owner: copies that were not sent yet, in the order of their messages. Of a
+//! stored queue memory has only what is about to be sent, whole; behind it is the [`Tail`], which
+//! only the store knows copy by copy.
 //!
-//! Invariant: entries stand in ascending [`MessageId`] order, and of a stored queue only what is
-//! about to be sent has its body in memory.
+//! Invariants: `ready` is in ascending [`MessageId`] order and has its bodies; every copy of the
+//! tail is newer than every copy that was ever in `ready`, but for those that came back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::tail::Tail;
 use crate::mqtt::reply::SubscriptionIds;
 use crate::mqtt::{Message, QoS};
 use crate::time::Timestamp;
-use crate::turn::{Copy, Load, MessageId, OwnerId, Sent};
+use crate::turn::{Backlog, Copy, Load, Loaded, MessageId, OwnerId, Sent, Stored};
 
 /// Bodies that a stored queue has in memory at most, in bytes; one is always allowed.
-const READY_BYTES: usize = 1024 * 1024;
+const READY_BYTES: u32 = 1024 * 1024;
+/// Bytes that are loaded so that the oldest copies can be dropped: they may stay for long.
+const OLDEST_BYTES: u32 = 64 * 1024;
+/// Copies that are loaded at a time, at least.
+const LOAD_COUNT: usize = 64;
 
 /// One copy of a message.
 #[derive(Clone, Debug)]
@@ -53,7 +60,7 @@ impl Entry {
         }
     }
 
-    /// A copy that the store remembers.
+    /// A copy that the store remembers, without its body.
     pub fn restored(copy: Copy) -> Self {
         Self {
             message: copy.message,
@@ -66,6 +73,11 @@ impl Entry {
             expires: copy.expires,
             deliveries: copy.deliveries,
         }
+    }
+
+    /// A copy that came from the store.
+    pub fn loaded(stored: Stored) -> Self {
+        Self { body: Some(stored.message), ..Self::restored(stored.copy) }
     }
 
     /// The copy as it is stored.
@@ -98,15 +110,27 @@ pub struct Totals {
     pub disk: u64,
 }
 
+/// A load that a queue waits for.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    load: Load,
+    /// Whether what comes does not fit any more.
+    is_void: bool,
+}
+
 /// Copies that wait for one owner.
 #[derive(Debug)]
 pub struct Queue {
     stored: bool,
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    ready_bytes: usize,
-    loading: Option<Load>,
+    ready: VecDeque<Entry>,
+    ready_bytes: u64,
+    tail: Tail,
+    waiting: Option<Waiting>,
+    /// Of `ready`.
     soonest_expiry: Option<Timestamp>,
+    /// How many copies up to `in_doubt_until` an earlier run may have sent.
+    in_doubt: usize,
+    in_doubt_until: MessageId,
 }
 
 impl Queue {
@@ -114,196 +138,236 @@ impl Queue {
     pub fn new(stored: bool) -> Self {
         Self {
             stored,
-            entries: VecDeque::new(),
-            bytes: 0,
+            ready: VecDeque::new(),
             ready_bytes: 0,
-            loading: None,
+            tail: Tail::default(),
+            waiting: None,
             soonest_expiry: None,
+            in_doubt: 0,
+            in_doubt_until: MessageId::default(),
         }
     }
 
     /// Copies in it.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        let tail = usize::try_from(self.tail.count()).unwrap_or(usize::MAX);
+        self.ready.len().saturating_add(tail)
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.ready.is_empty() && self.tail.is_empty()
     }
 
     /// Their [`Message::size`] together.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn bytes(&self) -> u64 {
+        self.ready_bytes + self.tail.bytes()
     }
 
-    /// The oldest copy.
+    /// The oldest copy, where it is in memory.
     pub fn front(&self) -> Option<&Entry> {
-        self.entries.front()
+        self.ready.front()
     }
 
-    /// All copies, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+    /// Whether its copies are stored.
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// Whether a load is on its way.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// When the next copy may expire.
     pub fn soonest_expiry(&self) -> Option<Timestamp> {
-        self.soonest_expiry
+        earlier(self.soonest_expiry, self.tail.soonest_expiry())
     }
 
-    /// Appends the newest copy. `keep_body`: it may be sent soon.
-    pub fn push(&mut self, mut entry: Entry, keep_body: bool, totals: &mut Totals) {
-        if self.stored && !(keep_body && self.may_keep(&entry)) {
-            entry.body = None;
+    /// Appends the newest copy. `keep`: it may be sent soon.
+    pub fn push(&mut self, entry: Entry, keep: bool, totals: &mut Totals) {
+        *self.total(totals) += u64::from(entry.size);
+        let fits = self.ready_bytes + u64::from(entry.size) <= u64::from(READY_BYTES);
+        if self.stored && !(keep && fits && self.tail.is_empty()) {
+            self.tail.push(entry.message, entry.size, entry.expires);
+        } else {
+            debug_assert!(self.ready.back().is_none_or(|last| last.message < entry.message));
+            self.note(&entry);
+            self.ready.push_back(entry);
         }
-        self.count(&entry, totals);
-        debug_assert!(self.entries.back().is_none_or(|last| last.message < entry.message));
-        self.entries.push_back(entry);
     }
 
     /// Puts a copy back where it belongs.
     pub fn put_back(&mut self, entry: Entry, totals: &mut Totals) {
-        self.count(&entry, totals);
-        let at = self.entries.partition_point(|other| other.message < entry.message);
-        self.entries.insert(at, entry);
+        *self.total(totals) += u64::from(entry.size);
+        if entry.body.is_none() {
+            self.fold();
+            self.tail.put_back(entry.message, entry.size, entry.expires);
+            return;
+        }
+        self.note(&entry);
+        let at = self.ready.partition_point(|other| other.message < entry.message);
+        self.ready.insert(at, entry);
     }
 
-    /// Takes the oldest copy.
+    /// Takes the oldest copy, where it is in memory.
     pub fn pop(&mut self, totals: &mut Totals) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
-        self.discount(&entry, totals);
+        let entry = self.ready.pop_front()?;
+        self.ready_bytes -= u64::from(entry.size);
+        *self.total(totals) -= u64::from(entry.size);
+        if self.ready.is_empty() {
+            self.soonest_expiry = None;
+        }
         Some(entry)
     }
 
-    /// Takes all copies.
+    /// Takes all copies that are in memory, and forgets the others: the owner ends.
     pub fn take_all(&mut self, totals: &mut Totals) -> VecDeque<Entry> {
-        *self.total(totals) -= self.bytes as u64;
-        self.bytes = 0;
-        self.ready_bytes = 0;
-        self.soonest_expiry = None;
-        std::mem::take(&mut self.entries)
+        let bytes = self.bytes();
+        *self.total(totals) -= bytes;
+        let ready = std::mem::take(&mut self.ready);
+        *self = Self::new(self.stored);
+        ready
     }
 
-    /// Takes the copies that expired.
+    /// Takes the copies in memory that expired.
     pub fn take_expired(&mut self, now: Timestamp, totals: &mut Totals) -> Vec<Entry> {
         if self.soonest_expiry.is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let (expired, kept) = std::mem::take(&mut self.entries)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|entry| entry.is_expired(now));
-        self.entries = kept;
-        self.soonest_expiry = self.entries.iter().filter_map(|entry| entry.expires).min();
-        for entry in &expired {
-            self.discount(entry, totals);
-        }
+        let (expired, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.ready).into_iter().partition(|entry| entry.is_expired(now));
+        self.ready = kept;
+        self.soonest_expiry = self.ready.iter().filter_map(|entry| entry.expires).min();
+        let bytes: u64 = expired.iter().map(|entry| u64::from(entry.size)).sum();
+        self.ready_bytes -= bytes;
+        *self.total(totals) -= bytes;
         expired.into()
     }
 
     /// From now on its copies are stored: returns them, to be recorded.
     pub fn make_stored(&mut self, totals: &mut Totals) -> impl Iterator<Item = &Entry> {
         assert!(!self.stored, "a queue becomes stored once");
-        totals.memory -= self.bytes as u64;
-        totals.disk += self.bytes as u64;
+        totals.memory -= self.ready_bytes;
+        totals.disk += self.ready_bytes;
         self.stored = true;
-        self.entries.iter()
+        self.ready.iter()
+    }
+
+    /// Copies that the store found at start. `in_doubt`: how many of the oldest an earlier run
+    /// may have sent, of those up to `until`.
+    pub fn restore(&mut self, backlog: &Backlog, totals: &mut Totals) {
+        totals.disk += backlog.bytes;
+        self.tail.restore(backlog);
+    }
+
+    /// The first `count` copies up to `until` may have been sent by an earlier run.
+    pub fn set_in_doubt(&mut self, count: usize, until: MessageId) {
+        self.in_doubt = count;
+        self.in_doubt_until = until;
     }
 
     /// What to load so that the next copies can be sent: up to twice `window` of them, as soon as
     /// less than half of one is in memory; one load at a time.
     pub fn next_load(&mut self, owner: OwnerId, window: usize) -> Option<Load> {
-        let ahead = self.entries.iter().take(2 * window.max(1)).enumerate();
-        let mut absent = ahead.filter(|(_, entry)| entry.body.is_none());
-        let (at, first) = absent.next()?;
-        if self.loading.is_some() || at > window / 2 || !self.may_keep(first) {
+        if self.ready.len() > window / 2 || self.ready_bytes >= u64::from(READY_BYTES) {
             return None;
         }
-        let mut bytes = first.size as usize;
-        let mut last = first.message;
-        for (_, entry) in absent {
-            bytes += entry.size as usize;
-            if bytes > READY_BYTES {
-                break;
-            }
-            last = entry.message;
-        }
-        let first = first.message;
-        self.loading = Some(Load { owner, first, last });
-        self.loading
+        let count = (2 * window).max(LOAD_COUNT) - self.ready.len().min(window);
+        self.wait(self.tail.next_load(owner, count, READY_BYTES))
     }
 
-    /// A loaded body came; false if no copy waits for it.
-    pub fn fill(&mut self, id: MessageId, body: &Arc<Message>) -> bool {
-        let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.message) else {
-            return false;
+    /// What to load so that the oldest copy can be dropped.
+    pub fn oldest_load(&mut self, owner: OwnerId) -> Option<Load> {
+        self.wait(self.tail.next_load(owner, LOAD_COUNT, OLDEST_BYTES))
+    }
+
+    /// What to load because it expired.
+    pub fn expired_load(&mut self, owner: OwnerId, now: Timestamp) -> Option<Load> {
+        if self.waiting.is_some() {
+            return None;
+        }
+        let load = self.tail.expired_load(owner, LOAD_COUNT, READY_BYTES, now);
+        self.wait(load)
+    }
+
+    fn wait(&mut self, load: Option<Load>) -> Option<Load> {
+        if self.waiting.is_some() {
+            return None;
+        }
+        let load = load?;
+        self.waiting = Some(Waiting { load, is_void: false });
+        self.tail.asked();
+        Some(load)
+    }
+
+    /// Takes what came, if it is what the queue waits for. Expired copies are returned, to die;
+    /// others are ready now. The number is of those that should have come and are lost.
+    pub fn take_loaded(&mut self, loaded: &Loaded, totals: &mut Totals) -> (Vec<Entry>, u64) {
+        let Some(waiting) = self.waiting.filter(|waiting| waiting.load == loaded.load) else {
+            return (Vec::new(), 0);
         };
-        let entry = &mut self.entries[at];
-        if entry.body.is_none() {
-            self.ready_bytes += entry.size as usize;
-            entry.body = Some(body.clone());
+        self.waiting = None;
+        if waiting.is_void {
+            self.tail.expiry_unknown(loaded.load.expired_by);
+            return (Vec::new(), 0);
         }
-        true
-    }
-
-    /// A load is over: takes the copies in its range whose bodies did not come.
-    pub fn loaded(&mut self, load: Load, totals: &mut Totals) -> Vec<Entry> {
-        if self.loading == Some(load) {
-            self.loading = None;
-        }
-        let from = self.entries.partition_point(|entry| entry.message < load.first);
-        let to = self.entries.partition_point(|entry| entry.message <= load.last);
-        let mut lost = Vec::new();
-        for at in (from..to).rev() {
-            if self.entries[at].body.is_none() {
-                lost.extend(self.entries.remove(at));
+        let copies = loaded.copies.iter().filter(|stored| stored.copy.sent.is_none()).cloned();
+        let mut expired = Vec::new();
+        for entry in copies.map(Entry::loaded) {
+            self.tail.take(entry.size);
+            if loaded.load.expired_by.is_some() {
+                *self.total(totals) -= u64::from(entry.size);
+                expired.push(entry);
+            } else {
+                let entry = self.judge(entry);
+                self.note(&entry);
+                self.ready.push_back(entry);
             }
         }
-        for entry in &lost {
-            self.discount(entry, totals);
-        }
-        lost
+        let (lost, lost_bytes) = self.tail.answered(loaded);
+        *self.total(totals) -= lost_bytes;
+        (expired, lost)
+    }
+
+    /// Whether an earlier run may have sent it.
+    fn judge(&mut self, mut entry: Entry) -> Entry {
+        let is_old = self.in_doubt > 0 && entry.message <= self.in_doubt_until;
+        entry.in_doubt = is_old && entry.qos == QoS::AtLeastOnce;
+        self.in_doubt -= usize::from(is_old);
+        entry
     }
 
     /// Nobody is connected: what is on disk leaves memory.
-    pub fn drop_bodies(&mut self) {
-        if self.stored && self.ready_bytes > 0 {
-            for entry in &mut self.entries {
-                entry.body = None;
-            }
-            self.ready_bytes = 0;
+    pub fn fold(&mut self) {
+        if !self.stored {
+            return;
+        }
+        for entry in std::mem::take(&mut self.ready).into_iter().rev() {
+            self.in_doubt += usize::from(entry.in_doubt);
+            self.tail.put_back(entry.message, entry.size, entry.expires);
+        }
+        self.ready_bytes = 0;
+        self.soonest_expiry = None;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.is_void = true;
         }
     }
 
-    fn may_keep(&self, entry: &Entry) -> bool {
-        self.ready_bytes == 0 || self.ready_bytes + entry.size as usize <= READY_BYTES
-    }
-
-    fn count(&mut self, entry: &Entry, totals: &mut Totals) {
-        let size = entry.size as usize;
-        self.bytes += size;
-        if entry.body.is_some() {
-            self.ready_bytes += size;
-        }
-        *self.total(totals) += size as u64;
-        if let Some(at) = entry.expires {
-            self.soonest_expiry = Some(self.soonest_expiry.map_or(at, |soonest| soonest.min(at)));
-        }
-    }
-
-    fn discount(&mut self, entry: &Entry, totals: &mut Totals) {
-        let size = entry.size as usize;
-        self.bytes -= size;
-        if entry.body.is_some() {
-            self.ready_bytes -= size;
-        }
-        *self.total(totals) -= size as u64;
-        if self.entries.is_empty() {
-            self.soonest_expiry = None;
-        }
+    fn note(&mut self, entry: &Entry) {
+        self.ready_bytes += u64::from(entry.size);
+        self.soonest_expiry = earlier(self.soonest_expiry, entry.expires);
     }
 
     fn total<'a>(&self, totals: &'a mut Totals) -> &'a mut u64 {
         if self.stored { &mut totals.disk } else { &mut totals.memory }
+    }
+}
+
+/// The earlier of two times, where there is one.
+pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -121,7 +121,7 @@ impl Batch {
             Record::DeadForgotten { id } => self.remove(RowKey::Dead(id.0)),
             // Given back at start only; the core writes neither.
             Record::Marks(marks) => self.raise_marks(*marks),
-            Record::DeadIndex(_) => {}
+            Record::DeadIndex(_) | Record::Backlog(_) => {}
             // `add` takes the records of the log.
             _ => unreachable!("a record of the log"),
         }

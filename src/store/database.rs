@@ -8,16 +8,16 @@ use redb::{
     Durability, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction,
 };
 
-use crate::turn::{DeadId, DeadLetter, Load, Record, Stored};
+use crate::turn::{DeadId, DeadLetter, Load, Loaded, Record};
 
 use super::batch::{Batch, larger};
-use super::collect::{bytes_at, collect};
-use super::encoding::{Broken, Reader};
+use super::collect::collect;
+use super::encoding::Broken;
 use super::fault::Fault;
-use super::index::Index;
-use super::log::{self, Appender, LOG, LogError};
+use super::index::{Found, Index};
+use super::load::read_copies;
+use super::log::{self, Appender, LOG};
 use super::meta::{self, META, State};
-use super::record::{LogRecord, read_body};
 use super::restore::restore;
 use super::row::{self, RowKey};
 use super::source::{Source, Time};
@@ -96,30 +96,18 @@ impl Database {
         result
     }
 
-    /// The stored copies of a range, in order, whole.
-    pub fn load(&self, load: Load) -> Result<Vec<Stored>, StoreError> {
-        let places = self.index.find(load);
-        if places.is_empty() && self.redb.is_some() {
-            return Ok(Vec::new());
-        }
-        let read = self.begin_read()?;
-        let table = read.open_table(LOG).map_err(|error| self.fault(error))?;
-        let mut loaded = Vec::with_capacity(places.len());
-        let mut records = Vec::new();
-        let mut at = None;
-        for (id, place) in places {
-            let segment = place.segment;
-            if at != Some(segment) {
-                let rows = self.index.rows(segment).expect("a place is in a segment");
-                log::read_segment(&table, segment, rows, &mut records)
-                    .map_err(|error| self.fault(error))?;
-                at = Some(segment);
-            }
-            let message = read_message(bytes_at(&records, place))
-                .map_err(|Broken| self.fault(LogError::Broken(segment)))?;
-            loaded.push(Stored { id, message: message.into() });
-        }
-        Ok(loaded)
+    /// The stored copies of a range, in order, whole, up to the limits.
+    pub fn load(&mut self, load: Load) -> Result<Loaded, StoreError> {
+        let found = self.index.find(load);
+        let copies = if found.places.is_empty() && self.redb.is_some() {
+            Vec::new()
+        } else {
+            let read = self.begin_read()?;
+            let copies = read_copies(&read, &self.index, &found.places);
+            copies.map_err(|error| self.fault(error))?
+        };
+        let Found { has_more, soonest_expiry, .. } = found;
+        Ok(Loaded { load, copies, has_more, soonest_expiry })
     }
 
     /// A kept dead letter, whole.
@@ -334,11 +322,4 @@ fn create_tables(redb: &redb::Database) -> Result<(), Fault> {
     drop(table);
     transaction.commit()?;
     Ok(())
-}
-
-fn read_message(record: &[u8]) -> Result<crate::mqtt::Message, Broken> {
-    match LogRecord::read(&mut Reader::new(record))? {
-        LogRecord::Message { body, .. } => read_body(body),
-        _ => Err(Broken),
-    }
 }

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use crate::mqtt::PacketId;
-use crate::turn::{Copy, Load, MessageId, OwnerId, Sent, SessionId};
+use crate::time::Timestamp;
+use crate::turn::{Backlog, Copy, Load, MessageId, OwnerId, Sent, SessionId};
 
 use super::record::LogRecord;
 
@@ -53,8 +54,42 @@ struct Body {
 #[derive(Debug)]
 struct Entry {
     place: Place,
+    /// [`Copy::expires`]; [`NEVER`] where it does not.
+    expires: Timestamp,
+    /// [`Copy::size`].
+    size: u32,
+    /// Whether it was in flight when it was written.
+    was_sent: bool,
+    /// Whether failed deliveries were counted when it was written.
+    was_failed: bool,
     /// What happened since.
     since: Option<Box<Since>>,
+}
+
+/// Stands for no expiry.
+const NEVER: Timestamp = Timestamp(u64::MAX);
+
+impl Entry {
+    fn new(copy: &Copy, place: Place) -> Self {
+        Self {
+            place,
+            expires: copy.expires.unwrap_or(NEVER),
+            size: copy.size,
+            was_sent: copy.sent.is_some(),
+            was_failed: copy.deliveries > 0,
+            since: None,
+        }
+    }
+
+    /// Whether it is neither in flight nor counted as failed: nobody but the store knows it.
+    fn is_waiting(&self) -> bool {
+        let Some(since) = &self.since else {
+            return !self.was_sent && !self.was_failed;
+        };
+        let is_sent = since.sent.as_ref().map_or(self.was_sent, Option::is_some);
+        let is_failed = since.deliveries.map_or(self.was_failed, |count| count > 0);
+        !is_sent && !is_failed
+    }
 }
 
 /// What happened to a copy after it was written whole.
@@ -77,6 +112,32 @@ impl Since {
         if let Some(deliveries) = self.deliveries {
             copy.deliveries = deliveries;
         }
+    }
+}
+
+/// The copies that a load asks for.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Each copy and its body.
+    pub(super) places: Vec<(Place, Place)>,
+    /// Whether there are more.
+    pub(super) has_more: bool,
+    /// The soonest expiry of those that did not come.
+    pub(super) soonest_expiry: Option<Timestamp>,
+}
+
+impl Found {
+    fn see_expiry(&mut self, expires: Timestamp) {
+        let expires = (expires != NEVER).then_some(expires);
+        self.soonest_expiry = sooner(self.soonest_expiry, expires);
+    }
+}
+
+/// The sooner of two, where there are two.
+fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -112,11 +173,6 @@ impl Index {
         self.segments.front()
     }
 
-    /// All segments, from the oldest.
-    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter()
-    }
-
     /// How many rows the segment at `key` has.
     pub(super) fn rows(&self, key: u64) -> Option<u64> {
         let at = self.position(key)?;
@@ -141,7 +197,7 @@ impl Index {
     pub(super) fn apply(&mut self, record: LogRecord<'_>, place: Place) {
         match record {
             LogRecord::Message { id, .. } => self.add_body(id, place),
-            LogRecord::Queued(copy) => self.add_copy(copy.owner, copy.message, place),
+            LogRecord::Queued(copy) => self.add_copy(&copy, place),
             LogRecord::Sent { owner, message, sent } => self.change(owner, message, |since| {
                 since.sent = Some(Some(sent));
                 since.pubrec_arrived = false;
@@ -229,16 +285,71 @@ impl Index {
         all
     }
 
-    /// The bodies of the copies that are asked for, in order.
-    pub(super) fn find(&self, load: Load) -> Vec<(MessageId, Place)> {
-        if load.first > load.last {
-            return Vec::new();
-        }
-        let Some(queue) = self.queues.get(&load.owner) else {
-            return Vec::new();
+    /// The copies that are asked for, in order.
+    pub(super) fn find(&self, load: Load) -> Found {
+        let mut found = Found::default();
+        let queue = self.queues.get(&load.owner);
+        let Some(queue) = queue.filter(|_| load.first <= load.last) else {
+            return found;
         };
-        let ids = queue.range(load.first..=load.last).map(|(id, _)| *id);
-        ids.filter_map(|id| Some((id, self.bodies.get(&id)?.place))).collect()
+        let mut bytes = 0;
+        for (id, entry) in queue.range(load.first..=load.last) {
+            if let Some(time) = load.expired_by {
+                if !entry.is_waiting() {
+                    continue;
+                }
+                if entry.expires > time {
+                    found.see_expiry(entry.expires);
+                    continue;
+                }
+            }
+            let Some(body) = self.bodies.get(id) else {
+                continue;
+            };
+            bytes += u64::from(entry.size);
+            let is_first = found.places.is_empty();
+            let fits = found.places.len() < load.count as usize && bytes <= load.bytes.into();
+            if !fits && !is_first {
+                found.has_more = true;
+                if load.expired_by.is_none() {
+                    break;
+                }
+                found.see_expiry(entry.expires);
+                continue;
+            }
+            found.places.push((entry.place, body.place));
+        }
+        found
+    }
+
+    /// What waits, by owner, and where the copies lie that do not: they are in flight, or failed.
+    pub(super) fn backlogs(&self) -> (Vec<Backlog>, Vec<Place>) {
+        let mut backlogs = Vec::new();
+        let mut others = Vec::new();
+        for (owner, queue) in &self.queues {
+            let mut backlog = None;
+            for (id, entry) in queue {
+                if !entry.is_waiting() {
+                    others.push(entry.place);
+                    continue;
+                }
+                let backlog = backlog.get_or_insert(Backlog {
+                    owner: *owner,
+                    first: *id,
+                    count: 0,
+                    bytes: 0,
+                    soonest_expiry: None,
+                });
+                backlog.count += 1;
+                backlog.bytes += u64::from(entry.size);
+                let expires = (entry.expires != NEVER).then_some(entry.expires);
+                backlog.soonest_expiry = sooner(backlog.soonest_expiry, expires);
+            }
+            backlogs.extend(backlog);
+        }
+        backlogs.sort_unstable_by_key(|backlog| backlog.owner);
+        others.sort_unstable_by_key(|place| (place.segment, place.offset));
+        (backlogs, others)
     }
 
     fn add_body(&mut self, id: MessageId, place: Place) {
@@ -263,13 +374,12 @@ impl Index {
         }
     }
 
-    fn add_copy(&mut self, owner: OwnerId, message: MessageId, place: Place) {
-        let queue = self.queues.entry(owner).or_default();
-        let since = None;
-        match queue.insert(message, Entry { place, since }) {
+    fn add_copy(&mut self, copy: &Copy, place: Place) {
+        let queue = self.queues.entry(copy.owner).or_default();
+        match queue.insert(copy.message, Entry::new(copy, place)) {
             Some(old) => self.count(Some(old.place.segment), old.place.len, false),
             None if self.counting => {
-                if let Some(body) = self.bodies.get_mut(&message) {
+                if let Some(body) = self.bodies.get_mut(&copy.message) {
                     body.copies += 1;
                 }
             }

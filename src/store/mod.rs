@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::Timestamp;
-use crate::turn::{Load, Record, RecordNumber, StoreState, Stored};
+use crate::turn::{Loaded, Record, RecordNumber, StoreState};
 
 mod batch;
 mod collect;
@@ -26,6 +26,7 @@ mod encoding;
 mod error;
 mod fault;
 mod index;
+mod load;
 mod log;
 mod meta;
 mod record;
@@ -87,8 +88,9 @@ pub enum OnBroken {
 /// What the file held.
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// Marks, sessions with their ends, groups with their ends, subscriptions, copies (by owner
-    /// and message), received Packet Identifiers, retained messages, dead letters. No bodies.
+    /// Marks, sessions with their ends, groups with their ends, subscriptions, copies in flight or
+    /// counted as failed (by owner and message), all other copies as one backlog an owner,
+    /// received Packet Identifiers, retained messages, dead letters. No bodies.
     pub records: Vec<Record>,
     /// When the last commit was; `None` in a new file.
     pub checkpoint: Option<Checkpoint>,
@@ -112,7 +114,7 @@ pub trait Witness: Send + Sync {
     /// All records up to this one are on disk.
     fn committed(&self, up_to: RecordNumber);
     /// The answer to a load: what is still there, in order.
-    fn loaded(&self, load: Load, messages: Vec<Stored>);
+    fn loaded(&self, loaded: Loaded);
     /// It began to fail, and why; or it works again.
     fn state(&self, state: StoreState, why: &str);
     /// [`Store::is_full`] is over.

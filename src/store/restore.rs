@@ -1,8 +1,8 @@
 //! What the core is given at start: the file's content as records, without bodies.
 //!
 //! The order is fixed, each kind of record in one go, so that what a record refers to came
-//! before it: marks, sessions, groups, subscriptions, copies, received Packet Identifiers,
-//! retained messages, dead letters.
+//! before it: marks, sessions, groups, subscriptions, copies in flight, backlogs, received Packet
+//! Identifiers, retained messages, dead letters.
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -11,9 +11,8 @@ use crate::turn::{Copy, Marks, Record};
 use super::database::{DEAD, GROUPS, RETAINED, SESSIONS, SUBSCRIPTIONS};
 use super::encoding::Broken;
 use super::fault::Fault;
-use super::index::Index;
-use super::log::{self, LOG, for_each_record};
-use super::record::LogRecord;
+use super::index::{Index, Place};
+use super::load::LogReader;
 use super::row::RowKey;
 
 /// All that is stored, as records.
@@ -42,7 +41,9 @@ pub(super) fn restore(
         let key = RowKey::Subscription(id, filter.into());
         records.push(record(key, value.value(), "subscriptions")?);
     }
-    records.extend(copies(read, index)?.into_iter().map(Record::Queued));
+    let (backlogs, others) = index.backlogs();
+    records.extend(copies(read, index, &others)?.into_iter().map(Record::Queued));
+    records.extend(backlogs.into_iter().map(Record::Backlog));
     let received = index.received().into_iter();
     records.extend(received.map(|(session, packet_id)| Record::Received { session, packet_id }));
     let retained = read.open_table(RETAINED)?;
@@ -63,19 +64,11 @@ fn record(key: RowKey, value: &[u8], table: &'static str) -> Result<Record, Faul
     key.record(value).map_err(|Broken| Fault::Row(table))
 }
 
-/// The copies that are in some queue, by owner and message.
-fn copies(read: &ReadTransaction, index: &Index) -> Result<Vec<Copy>, Fault> {
-    let table = read.open_table(LOG)?;
-    let mut copies = Vec::new();
-    let mut buffer = Vec::new();
-    for segment in index.segments().filter(|segment| segment.live > 0) {
-        log::read_segment(&table, segment.key, segment.rows, &mut buffer)?;
-        for_each_record(segment.key, &buffer, |record, place| {
-            if let LogRecord::Queued(copy) = record {
-                copies.extend(index.complete(copy, place));
-            }
-        })?;
-    }
+/// These copies, by owner and message.
+fn copies(read: &ReadTransaction, index: &Index, places: &[Place]) -> Result<Vec<Copy>, Fault> {
+    let mut log = LogReader::new(read, index)?;
+    let copies = places.iter().map(|place| log.copy(*place));
+    let mut copies = copies.collect::<Result<Vec<_>, _>>()?;
     copies.sort_unstable_by_key(|copy| (copy.owner, copy.message));
     Ok(copies)
 }

@@ -277,11 +277,11 @@ impl Writer {
     }
 
     fn answer(&mut self, load: Load) -> Result<(), StoreError> {
-        let messages = match self.database.load(load) {
-            Ok(messages) => messages,
+        let loaded = match self.database.load(load) {
+            Ok(loaded) => loaded,
             Err(error) => self.recover(error, |database| database.load(load))?,
         };
-        self.witness.loaded(load, messages);
+        self.witness.loaded(loaded);
         Ok(())
     }
 

@@ -12,10 +12,11 @@ use std::sync::Arc;
 pub use crate::dead_reason::DeadReason;
 use crate::mqtt::reply::Delivery;
 use crate::mqtt::{Message, Reply};
+use crate::time::Timestamp;
 
 pub use event::{CloseCause, DisconnectedBy, Event};
 pub use record::{
-    Copy, DeadIndex, DeadLetter, EndCause, Marks, Record, Sent, SessionRecord, WillRecord,
+    Backlog, Copy, DeadIndex, DeadLetter, EndCause, Marks, Record, Sent, SessionRecord, WillRecord,
     packet_id,
 };
 
@@ -140,8 +141,7 @@ impl From<Delivery> for Output {
     }
 }
 
-/// Asks for the stored copies of `owner` from `first` to `last`, both included. The answer is
-/// what of them is still there, in order.
+/// Asks for stored copies of `owner`, with their messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     /// Whose copies.
@@ -150,13 +150,32 @@ pub struct Load {
     pub first: MessageId,
     /// The last wanted.
     pub last: MessageId,
+    /// How many at most.
+    pub count: u32,
+    /// Their [`Message::size`] together at most; the first comes whatever its size.
+    pub bytes: u32,
+    /// Only those that were never sent and expire at this time or before.
+    pub expired_by: Option<Timestamp>,
 }
 
-/// A stored message, back in memory.
+/// The answer to a [`Load`]: what of it is there, in the order of the messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The question.
+    pub load: Load,
+    /// The first copies of the range, up to the limits.
+    pub copies: Vec<Stored>,
+    /// Whether the range has more that is asked for.
+    pub has_more: bool,
+    /// For `expired_by`: the soonest expiry of the copies in the range that did not come.
+    pub soonest_expiry: Option<Timestamp>,
+}
+
+/// A stored copy, back in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// Its id.
-    pub id: MessageId,
+    /// With all that happened to it.
+    pub copy: Copy,
     /// The whole message.
     pub message: Arc<Message>,
 }
@@ -166,6 +185,8 @@ pub struct Stored {
 pub enum StoreState {
     /// It takes them.
     Ready,
+    /// It takes what makes it smaller and what is small, and no new message.
+    Full,
     /// It fails; it tries again by itself.
     Failing,
 }

@@ -79,6 +79,9 @@ pub enum Record {
     /// A copy entered an owner's queue. At start also: a copy is there, with all that happened
     /// to it since.
     Queued(Copy),
+    /// Copies of an owner that were never sent, in place of a `Queued` for each: given back at
+    /// start only.
+    Backlog(Backlog),
     /// A copy was sent, under a Packet Identifier of `session`.
     Sent {
         /// Whose copy.
@@ -243,6 +246,21 @@ pub struct Copy {
     pub deliveries: u32,
     /// Where it was sent to.
     pub sent: Option<Sent>,
+}
+
+/// What is known of copies that only the store knows one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Whose.
+    pub owner: OwnerId,
+    /// The oldest of them.
+    pub first: MessageId,
+    /// How many.
+    pub count: u64,
+    /// Their [`Message::size`] together.
+    pub bytes: u64,
+    /// When the first of them expires.
+    pub soonest_expiry: Option<Timestamp>,
 }
 
 /// That a copy is in flight to a session, or its PUBREL is.

@@ -250,7 +250,7 @@ impl Rig {
         let due: Vec<(RecordNumber, Load)> = due;
         for (_, load) in due {
             let stored = self.store.load(load);
-            self.broker.handle_loaded(load, stored, self.now, &mut self.turn);
+            self.broker.handle_loaded(stored, self.now, &mut self.turn);
             self.take_turn();
         }
         self.run_timeouts();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use kedgemq::mqtt::{Message, PacketId};
 use kedgemq::turn::{
-    Copy, DeadId, DeadIndex, DeadLetter, Marks, MessageId, OwnerId, Record, SessionId,
+    Backlog, Copy, DeadId, DeadIndex, DeadLetter, Load, Loaded, Marks, MessageId, OwnerId, Record,
+    SessionId, Stored,
 };
 
 /// All that is stored.
@@ -76,7 +77,9 @@ impl Model {
             Record::DeadForgotten { id } => {
                 self.dead.remove(id);
             }
-            Record::Marks(_) | Record::DeadIndex(_) => unreachable!("the core writes none"),
+            Record::Marks(_) | Record::DeadIndex(_) | Record::Backlog(_) => {
+                unreachable!("the core writes none")
+            }
             _ => self.apply_message(record),
         }
     }
@@ -126,7 +129,9 @@ impl Model {
             records.extend(ended.clone());
         }
         records.extend(self.subscriptions.values().cloned());
-        records.extend(self.copies.values().cloned().map(Record::Queued));
+        let known = self.copies.values().filter(|copy| !is_waiting(copy));
+        records.extend(known.cloned().map(Record::Queued));
+        records.extend(self.backlogs().into_iter().map(Record::Backlog));
         for (session, packet_id) in &self.received {
             records.push(Record::Received { session: *session, packet_id: *packet_id });
         }
@@ -141,10 +146,62 @@ impl Model {
         records
     }
 
-    /// The copies of an owner, with their messages.
-    pub(crate) fn queue(&self, owner: OwnerId) -> Vec<(MessageId, Arc<Message>)> {
-        let keys = self.copies.range((owner, MessageId(0))..);
-        let keys = keys.take_while(|((whose, _), _)| *whose == owner);
-        keys.map(|((_, id), _)| (*id, self.bodies[id].clone())).collect()
+    fn backlogs(&self) -> Vec<Backlog> {
+        let mut backlogs: Vec<Backlog> = Vec::new();
+        for copy in self.copies.values().filter(|copy| is_waiting(copy)) {
+            if backlogs.last().is_none_or(|backlog| backlog.owner != copy.owner) {
+                let (owner, first) = (copy.owner, copy.message);
+                backlogs.push(Backlog { owner, first, count: 0, bytes: 0, soonest_expiry: None });
+            }
+            let backlog = backlogs.last_mut().unwrap();
+            backlog.count += 1;
+            backlog.bytes += u64::from(copy.size);
+            let expiries = backlog.soonest_expiry.into_iter().chain(copy.expires);
+            backlog.soonest_expiry = expiries.min();
+        }
+        backlogs
     }
+
+    /// The copies of an owner, with their messages.
+    pub(crate) fn queue(&self, owner: OwnerId) -> Vec<Stored> {
+        let copies = self.copies.range((owner, MessageId(0))..);
+        let copies = copies.take_while(|((whose, _), _)| *whose == owner);
+        let stored = copies
+            .map(|((_, id), copy)| Stored { copy: copy.clone(), message: self.bodies[id].clone() });
+        stored.collect()
+    }
+
+    /// What a load must give.
+    pub(crate) fn loaded(&self, load: Load) -> Loaded {
+        let (mut copies, mut has_more, mut soonest_expiry) = (Vec::new(), false, None);
+        let mut bytes = 0;
+        for stored in self.queue(load.owner) {
+            let Stored { copy, .. } = &stored;
+            if copy.message < load.first || copy.message > load.last {
+                continue;
+            }
+            if load.expired_by.is_some() && !is_waiting(copy) {
+                continue;
+            }
+            let is_asked =
+                load.expired_by.is_none_or(|time| copy.expires.is_some_and(|at| at <= time));
+            let fits = copies.is_empty()
+                || (copies.len() < load.count as usize
+                    && bytes + u64::from(copy.size) <= u64::from(load.bytes));
+            if is_asked && fits && !has_more {
+                bytes += u64::from(copy.size);
+                copies.push(stored);
+                continue;
+            }
+            has_more |= is_asked;
+            if load.expired_by.is_some() {
+                soonest_expiry = [soonest_expiry, copy.expires].into_iter().flatten().min();
+            }
+        }
+        Loaded { load, copies, has_more, soonest_expiry }
+    }
+}
+
+fn is_waiting(copy: &Copy) -> bool {
+    copy.sent.is_none() && copy.deliveries == 0
 }

@@ -33,26 +33,48 @@ pub(crate) fn checkpoint(turn: usize) -> Checkpoint {
 }
 
 pub(crate) fn all(owner: OwnerId) -> Load {
-    Load { owner, first: MessageId(0), last: MessageId(u64::MAX) }
+    Load {
+        owner,
+        first: MessageId(0),
+        last: MessageId(u64::MAX),
+        count: u32::MAX,
+        bytes: u32::MAX,
+        expired_by: None,
+    }
 }
 
 /// Holds when the disk has what the model of some turn from `least` on says; gives the turn.
 pub(crate) fn check(disk: &Disk, models: &[Model], least: usize) -> usize {
-    let (database, restored) = open(disk).expect("what a crash leaves can be opened");
+    let (mut database, restored) = open(disk).expect("what a crash leaves can be opened");
     let turn = restored.checkpoint.map_or(0, |checkpoint| checkpoint.at.0);
     let turn = usize::try_from(turn).unwrap();
     assert!(turn >= least, "turn {least} was acknowledged, found {turn}");
     let model = models.get(turn).expect("no turn that was not submitted");
     assert_eq!(restored.records, model.restored(), "after turn {turn}");
     for owner in model.sessions.keys().chain(model.groups.keys()) {
-        let loaded = database.load(all(*owner)).unwrap();
-        let loaded: Vec<_> = loaded.into_iter().map(|it| (it.id, it.message)).collect();
-        assert_eq!(loaded, model.queue(*owner), "after turn {turn}");
+        for load in loads(model, *owner) {
+            assert_eq!(database.load(load).unwrap(), model.loaded(load), "after turn {turn}");
+        }
     }
     for (id, letter) in &model.dead {
         assert_eq!(database.dead_letter(*id).unwrap().as_ref(), Some(letter));
     }
     turn
+}
+
+/// Loads of a queue: all of it, some of its middle, what fits, what expired.
+fn loads(model: &Model, owner: OwnerId) -> [Load; 5] {
+    let queue = model.queue(owner);
+    let middle = queue.get(queue.len() / 2).map_or(MessageId(0), |it| it.copy.message);
+    let all = all(owner);
+    let expired_by = queue.iter().rev().find_map(|it| it.copy.expires);
+    [
+        all,
+        Load { first: middle, count: 3, ..all },
+        Load { last: middle, bytes: 5000, ..all },
+        Load { expired_by: expired_by.or(Some(Timestamp(0))), ..all },
+        Load { expired_by: Some(Timestamp(60_010)), count: 2, ..all },
+    ]
 }
 
 /// Crashes at every sync of `turns` commits, one turn each.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use kedgemq::store::{Options, Store, StoreError, Witness, open_backend};
-use kedgemq::turn::{Load, OwnerId, Record, RecordNumber, StoreState, Stored};
+use kedgemq::turn::{Loaded, OwnerId, Record, RecordNumber, StoreState};
 
 use crate::backend::{Disk, Failure, Fate};
 use crate::model::Model;
@@ -28,7 +28,7 @@ struct Log {
 #[derive(Debug, Default)]
 struct Seen {
     committed: Vec<RecordNumber>,
-    loaded: Vec<(Load, Vec<Stored>)>,
+    loaded: Vec<Loaded>,
     states: Vec<(StoreState, String)>,
     rooms: usize,
 }
@@ -66,8 +66,8 @@ impl Witness for Log {
         self.add(|seen| seen.committed.push(up_to));
     }
 
-    fn loaded(&self, load: Load, messages: Vec<Stored>) {
-        self.add(|seen| seen.loaded.push((load, messages)));
+    fn loaded(&self, loaded: Loaded) {
+        self.add(|seen| seen.loaded.push(loaded));
     }
 
     fn state(&self, state: StoreState, why: &str) {
@@ -278,10 +278,7 @@ fn a_load_finds_what_was_submitted_just_before() {
     let owner = rig.owner_with_copies();
     rig.load(owner);
     let seen = rig.log.wait(|seen| !seen.loaded.is_empty());
-    let (load, messages) = &seen.loaded[0];
-    assert_eq!(*load, all(owner));
-    let messages: Vec<_> = messages.iter().map(|it| (it.id, it.message.clone())).collect();
-    assert_eq!(messages, rig.workload.model.queue(owner));
+    assert_eq!(seen.loaded[0], rig.workload.model.loaded(all(owner)));
     drop(seen);
     rig.stop_and_check();
 }
@@ -299,7 +296,7 @@ fn a_load_waits_for_the_disk_to_come_back() {
     let owner = rig.owner_with_copies();
     rig.load(owner);
     let seen = rig.log.wait(|seen| !seen.loaded.is_empty());
-    assert_eq!(seen.loaded[0].1.len(), rig.workload.model.queue(owner).len());
+    assert_eq!(seen.loaded[0].copies.len(), rig.workload.model.queue(owner).len());
     assert_eq!(seen.states.len(), 2);
     drop(seen);
     rig.stop_and_check();

@@ -324,8 +324,9 @@ impl Workload {
         };
         // In slices: half of the queue, and when nothing is left, the owner.
         let queue = self.model.queue(owner);
-        for (message, _) in queue.iter().take(queue.len() / 2 + 1) {
-            self.add(Record::Removed { owner, message: *message, lazy: false });
+        for stored in queue.iter().take(queue.len() / 2 + 1) {
+            let message = stored.copy.message;
+            self.add(Record::Removed { owner, message, lazy: false });
         }
         if queue.len() <= 1 || self.random.u8(0..4) == 0 {
             self.add(Record::OwnerForgotten { owner });

@@ -6,8 +6,8 @@ use crate::mqtt::{Message, PacketId, QoS, ReasonCode, Version};
 use crate::store::open;
 use crate::time::Timestamp;
 use crate::turn::{
-    Copy, DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, Marks, MessageId, OwnerId, Sent,
-    SessionRecord, WillRecord,
+    Backlog, Copy, DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, Marks, MessageId, OwnerId,
+    Sent, SessionRecord, WillRecord,
 };
 use bytes::Bytes;
 
@@ -109,7 +109,14 @@ fn received(id: u64, packet_id: u16) -> Record {
 }
 
 fn all(owner: u64) -> Load {
-    Load { owner: OwnerId(owner), first: MessageId(0), last: MessageId(u64::MAX) }
+    Load {
+        owner: OwnerId(owner),
+        first: MessageId(0),
+        last: MessageId(u64::MAX),
+        count: u32::MAX,
+        bytes: u32::MAX,
+        expired_by: None,
+    }
 }
 
 const NOW: Checkpoint = Checkpoint { at: Timestamp(1234), unix_ms: 99 };
@@ -178,7 +185,13 @@ fn both_turns() -> Vec<Record> {
         group_ended,
         subscribed(1, "a/+"),
         Record::Queued(merged),
-        Record::Queued(copy(2, 10)),
+        Record::Backlog(Backlog {
+            owner: OwnerId(2),
+            first: MessageId(10),
+            count: 1,
+            bytes: 100,
+            soonest_expiry: Some(Timestamp(9)),
+        }),
         received(1, 65_535),
         retained("a/b", Some(b"kept")),
         Record::DeadIndex(DeadIndex {
@@ -199,12 +212,12 @@ fn every_record_comes_back_after_a_restart() {
     database.commit(&first_turn(), NOW).unwrap();
     database.commit(&second_turn(), NOW).unwrap();
     drop(database);
-    let (database, restored) = open(Options::new(&path)).unwrap();
+    let (mut database, restored) = open(Options::new(&path)).unwrap();
     assert_eq!(restored.records, both_turns());
     assert_eq!(restored.checkpoint, Some(NOW));
-    let loaded = database.load(all(2)).unwrap();
+    let loaded = database.load(all(2)).unwrap().copies;
     assert_eq!(loaded[0].message, message(b"ten"));
-    assert_eq!(loaded[0].id, MessageId(10));
+    assert_eq!(loaded[0].copy, copy(2, 10));
     let kept = database.dead_letter(DeadId(1)).unwrap();
     assert_eq!(kept, Some(letter(1, 9, 11)));
 }
@@ -238,7 +251,7 @@ fn long_records_and_many_records_fill_rows_of_bounded_size() {
         records.extend([body(id, payload), Record::Queued(copy(1, id))]);
     }
     database.commit(&records, NOW).unwrap();
-    let loaded = database.load(all(1)).unwrap();
+    let loaded = database.load(all(1)).unwrap().copies;
     assert_eq!(loaded.len(), 200);
     assert_eq!(loaded[99].message, message(&long));
     assert_eq!(loaded[100].message, message(&long[..1000]));
@@ -259,10 +272,11 @@ fn a_load_answers_with_what_is_still_there() {
         (1..=5).flat_map(|id| [body(id, &[1]), Record::Queued(copy(1, id))]).collect();
     database.commit(&records, NOW).unwrap();
     database.commit(&[removed(1, 3)], NOW).unwrap();
-    let load = Load { owner: OwnerId(1), first: MessageId(2), last: MessageId(4) };
-    let ids: Vec<u64> = database.load(load).unwrap().iter().map(|it| it.id.0).collect();
+    let load = Load { first: MessageId(2), last: MessageId(4), ..all(1) };
+    let loaded = database.load(load).unwrap();
+    let ids: Vec<u64> = loaded.copies.iter().map(|it| it.copy.message.0).collect();
     assert_eq!(ids, [2, 4]);
-    assert_eq!(database.load(all(2)).unwrap(), []);
+    assert_eq!(database.load(all(2)).unwrap().copies, []);
 }
 
 #[test]
@@ -341,7 +355,7 @@ fn after_an_error_nothing_works_until_it_is_opened_again() {
     assert!(database.load(all(1)).is_err());
     assert!(database.commit(&[removed(1, 1)], NOW).is_err());
     database.reopen().unwrap();
-    assert_eq!(database.load(all(1)).unwrap().len(), 1);
+    assert_eq!(database.load(all(1)).unwrap().copies.len(), 1);
 }
 
 #[test]
@@ -350,9 +364,9 @@ fn a_body_goes_on_to_another_owner_within_a_turn() {
     database.commit(&[body(1, &[1]), Record::Queued(copy(1, 1))], NOW).unwrap();
     let records = [removed(1, 1), Record::Queued(copy(2, 1))];
     database.commit(&records, NOW).unwrap();
-    assert_eq!(database.load(all(2)).unwrap().len(), 1);
+    assert_eq!(database.load(all(2)).unwrap().copies.len(), 1);
     database.reopen().unwrap();
-    assert_eq!(database.load(all(2)).unwrap().len(), 1);
+    assert_eq!(database.load(all(2)).unwrap().copies.len(), 1);
 }
 
 #[test]
@@ -371,12 +385,12 @@ fn a_log_past_its_limit_shrinks_to_what_is_needed() {
         database.commit(&records, NOW).unwrap();
         rows += database.next_row - before;
     }
-    assert_eq!(database.load(all(1)).unwrap().len(), 900);
+    assert_eq!(database.load(all(1)).unwrap().copies.len(), 900);
     let (bytes, live) = (database.index.bytes(), database.index.live());
     assert!(bytes > LIMIT && bytes < 2 * live + 20_000, "{bytes} bytes, {live} live");
     assert!(rows < 700, "{rows} rows in 300 commits");
     database.reopen().unwrap();
-    assert_eq!(database.load(all(1)).unwrap().len(), 900);
+    assert_eq!(database.load(all(1)).unwrap().copies.len(), 900);
 }
 
 #[test]
@@ -396,5 +410,5 @@ fn another_file_in_place_of_the_one_that_failed_is_not_taken() {
     assert!(error.to_string().contains("another file"), "{error}");
     std::fs::rename(&away, &path).unwrap();
     database.reopen().unwrap();
-    assert_eq!(database.load(all(1)).unwrap().len(), 1);
+    assert_eq!(database.load(all(1)).unwrap().copies.len(), 1);
 }

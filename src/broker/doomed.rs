@@ -1,0 +1,307 @@
+//! Copies on their way from a queue to the dead, whose messages are on disk only: the backlog of
+//! an owner that ended, and single copies without a body.
+//!
+//! Invariant: a doomed copy stays in the store's queue until its message came; then one record
+//! moves it. So each copy is in exactly one place after every commit, and after a restart the rest
+//! goes on. An ended owner is forgotten when nothing of it is left.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::Broker;
+use super::dead_letter::{Death, first_match};
+use super::timer::Timer;
+use crate::session::queue::Entry;
+use crate::time::Timestamp;
+use crate::turn::{
+    DeadReason, EndCause, Event, Load, Loaded, MessageId, OwnerId, Record, SessionId, Stored, Turn,
+};
+
+/// Copies that are loaded, and letters that are written, in one go.
+const SLICE: usize = 64;
+/// Bytes that are loaded in one go.
+const SLICE_BYTES: u32 = 1024 * 1024;
+
+/// All of them, oldest first, and one load for the first.
+#[derive(Debug, Default)]
+pub(super) struct Doomed {
+    batches: VecDeque<Batch>,
+    load: Option<Load>,
+    lingering: Vec<Lingering>,
+}
+
+/// Copies of one owner that die for one reason.
+#[derive(Debug)]
+struct Batch {
+    owner: OwnerId,
+    name: Arc<str>,
+    reason: DeadReason,
+    /// In the order of their messages, as loads are.
+    copies: VecDeque<Death>,
+    /// Of an owner that ended.
+    rest: Option<Rest>,
+}
+
+/// What else there is of an owner that ended.
+#[derive(Debug)]
+struct Rest {
+    /// The Topic Filters that it had.
+    filters: Vec<Arc<str>>,
+    stored: bool,
+    /// Where the next load begins; `None`: there is no more.
+    next: Option<MessageId>,
+}
+
+/// What an owner that ended leaves.
+#[derive(Debug)]
+pub(super) struct Legacy {
+    pub(super) owner: OwnerId,
+    pub(super) name: Arc<str>,
+    /// The Topic Filters that it had.
+    pub(super) filters: Vec<Arc<str>>,
+    pub(super) cause: EndCause,
+    /// Whether the store has its copies, so that none are needed here.
+    pub(super) stored: bool,
+    pub(super) copies: Vec<Entry>,
+    /// How many copies it had.
+    pub(super) count: u64,
+}
+
+/// A share group that ended while copies of it were in flight: it is not forgotten before they
+/// are acknowledged or dead.
+#[derive(Debug)]
+struct Lingering {
+    owner: OwnerId,
+    name: Arc<str>,
+    sessions: BTreeSet<SessionId>,
+    /// Whether nothing else of it is left.
+    is_buried: bool,
+}
+
+impl Doomed {
+    /// The name of a share group that ended, while copies of it are in flight.
+    pub(super) fn lingering_name(&self, owner: OwnerId) -> Option<Arc<str>> {
+        self.lingering.iter().find(|group| group.owner == owner).map(|group| group.name.clone())
+    }
+
+    /// The sessions that copies of such a group are in flight to.
+    pub(super) fn lingering_sessions(&self, owner: OwnerId) -> Vec<SessionId> {
+        let group = self.lingering.iter().find(|group| group.owner == owner);
+        group.map_or_else(Vec::new, |group| group.sessions.iter().copied().collect())
+    }
+}
+
+impl Broker {
+    /// A copy without its body: it waits for it.
+    pub(super) fn doom(&mut self, death: Death, name: Arc<str>, now: Timestamp) {
+        let (owner, reason) = (death.owner, death.reason);
+        let fits = |batch: &&mut Batch| {
+            let newest = batch.copies.back().map(|copy| copy.entry.message);
+            batch.owner == owner
+                && batch.reason == reason
+                && batch.rest.is_none()
+                && newest.is_none_or(|newest| newest < death.entry.message)
+        };
+        match self.doomed.batches.back_mut().filter(fits) {
+            Some(batch) => batch.copies.push_back(death),
+            None => {
+                let copies = VecDeque::from([death]);
+                self.doomed.batches.push_back(Batch { owner, name, reason, copies, rest: None });
+            }
+        }
+        self.timers.set(now, Timer::Burial);
+    }
+
+    /// An owner ended: what waited for it dies, in slices, until nothing of it is left.
+    pub(super) fn doom_owner(&mut self, legacy: Legacy, now: Timestamp, turn: &mut Turn) {
+        let Legacy { owner, name, filters, cause, stored, mut copies, count } = legacy;
+        if !stored && !self.settings.dead_letters.include_transient {
+            self.counters.session_ended += count;
+            return;
+        }
+        let reason: DeadReason = cause.into();
+        let is_wanted = self.is_wanted(reason);
+        if !is_wanted && count > 0 {
+            self.counters.dead[reason as usize] += count;
+            self.note_undelivered(&name, reason.as_str(), false, now, turn);
+        }
+        if !is_wanted || stored {
+            copies.clear();
+        }
+        copies.sort_unstable_by_key(|entry| entry.message);
+        let die = |entry| Death::new(owner, stored, entry, reason);
+        let copies = copies.into_iter().map(die).collect();
+        let next = (stored && is_wanted).then_some(MessageId(0));
+        let rest = Some(Rest { filters, stored, next });
+        self.doomed.batches.push_back(Batch { owner, name, reason, copies, rest });
+        self.timers.set(now, Timer::Burial);
+    }
+
+    /// The next slice of the doomed.
+    pub(super) fn bury_doomed(&mut self, now: Timestamp, turn: &mut Turn) {
+        if self.doomed.load.is_some() {
+            return;
+        }
+        for _ in 0..SLICE {
+            let Some(batch) = self.doomed.batches.front() else {
+                return;
+            };
+            let load = match batch.copies.front() {
+                Some(death) if self.needs_body(death) => Some(body_load(batch)),
+                Some(_) => None,
+                None => rest_load(batch),
+            };
+            if let Some(load) = load {
+                self.doomed.load = Some(load);
+                turn.loads.push(load);
+                return;
+            }
+            self.bury_first(now, turn);
+        }
+        self.timers.set(now, Timer::Burial);
+    }
+
+    /// The first copy of the first batch dies, or the batch is done.
+    fn bury_first(&mut self, now: Timestamp, turn: &mut Turn) {
+        let batch = self.doomed.batches.front_mut().expect("the caller saw it");
+        let Some(death) = batch.copies.pop_front() else {
+            return self.forget_owner(turn);
+        };
+        let name = batch.name.clone();
+        let filter = match &batch.rest {
+            Some(rest) => first_match(rest.filters.iter(), &death),
+            None => self.matching_filter(&death),
+        };
+        self.die(death, &name, filter, now, turn);
+    }
+
+    fn forget_owner(&mut self, turn: &mut Turn) {
+        let batch = self.doomed.batches.pop_front().expect("the caller saw it");
+        let Some(rest) = batch.rest else {
+            return;
+        };
+        let mut lingering = self.doomed.lingering.iter_mut();
+        if let Some(group) = lingering.find(|group| group.owner == batch.owner) {
+            group.is_buried = true;
+        } else if rest.stored {
+            turn.record(Record::OwnerForgotten { owner: batch.owner });
+        }
+    }
+
+    /// Takes a load that the doomed waited for; false if they did not.
+    pub(super) fn loaded_doomed(
+        &mut self,
+        loaded: &Loaded,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> bool {
+        if self.doomed.load != Some(loaded.load) {
+            return false;
+        }
+        self.doomed.load = None;
+        let batch = self.doomed.batches.front().expect("it waited for the load");
+        if batch.copies.is_empty() {
+            self.take_rest(loaded);
+        } else {
+            self.take_bodies(loaded, turn);
+        }
+        self.bury_doomed(now, turn);
+        true
+    }
+
+    /// Copies of an owner that ended: all but those that a living session has in flight.
+    fn take_rest(&mut self, loaded: &Loaded) {
+        let sessions = &self.sessions;
+        let is_in_flight = |stored: &Stored| {
+            let sent = stored.copy.sent.as_ref();
+            let session = sent.and_then(|sent| sessions.get(&sent.session));
+            session.is_some_and(|session| {
+                let message = stored.copy.message;
+                let mut in_flight = session.outbound.iter();
+                in_flight.any(|s| s.owner == stored.copy.owner && s.entry.message == message)
+            })
+        };
+        let dead = loaded.copies.iter().filter(|stored| !is_in_flight(stored)).cloned();
+        let batch = self.doomed.batches.front_mut().expect("the caller saw it");
+        let (owner, reason) = (batch.owner, batch.reason);
+        batch.copies.extend(dead.map(|stored| {
+            let sent = stored.copy.sent.clone();
+            let mut death = Death::new(owner, true, Entry::loaded(stored), reason);
+            death.was_sent = sent.is_some();
+            match sent {
+                Some(sent) if sent.pubrec_arrived => death.of_delivered(),
+                _ => death,
+            }
+        }));
+        let rest = batch.rest.as_mut().expect("only an ended owner has a rest");
+        let last = loaded.copies.last().filter(|_| loaded.has_more);
+        rest.next = last.map(|last| MessageId(last.copy.message.0 + 1));
+    }
+
+    /// Bodies of single copies.
+    fn take_bodies(&mut self, loaded: &Loaded, turn: &mut Turn) {
+        let batch = self.doomed.batches.front_mut().expect("the caller saw it");
+        let last = loaded.load.last;
+        for death in batch.copies.iter_mut().take_while(|death| death.entry.message <= last) {
+            let id = death.entry.message;
+            if let Ok(at) = loaded.copies.binary_search_by_key(&id, |stored| stored.copy.message) {
+                death.entry.body = Some(loaded.copies[at].message.clone());
+            }
+        }
+        let before = batch.copies.len();
+        batch.copies.retain(|d| d.entry.message > last || d.entry.body.is_some());
+        let lost = before - batch.copies.len();
+        if lost > 0 {
+            turn.events.push(Event::Lost { owner: batch.name.clone(), count: lost as u64 });
+        }
+    }
+
+    /// A share group ended, and copies of it may be in flight to `sessions`.
+    pub(super) fn linger(&mut self, owner: OwnerId, name: Arc<str>, sessions: BTreeSet<SessionId>) {
+        let is_buried = false;
+        self.doomed.lingering.push(Lingering { owner, name, sessions, is_buried });
+    }
+
+    /// Forgets the share groups of which nothing is left.
+    pub(super) fn forget_lingering(&mut self, turn: &mut Turn) {
+        let sessions = &self.sessions;
+        let Doomed { batches, lingering, .. } = &mut self.doomed;
+        lingering.retain_mut(|group| {
+            group.sessions.retain(|id| {
+                let session = sessions.get(id);
+                session.is_some_and(|s| s.outbound.iter().any(|sent| sent.owner == group.owner))
+            });
+            let is_done = group.is_buried
+                && group.sessions.is_empty()
+                && !batches.iter().any(|batch| batch.owner == group.owner);
+            if is_done {
+                turn.record(Record::OwnerForgotten { owner: group.owner });
+            }
+            !is_done
+        });
+    }
+}
+
+/// The messages of the next single copies.
+fn body_load(batch: &Batch) -> Load {
+    let first = batch.copies.front().expect("the caller saw it").entry.message;
+    let (mut last, mut count, mut bytes) = (first, 0, 0_u32);
+    for death in batch.copies.iter().take(SLICE) {
+        bytes = bytes.saturating_add(death.entry.size);
+        if count > 0 && bytes > SLICE_BYTES {
+            break;
+        }
+        count += 1;
+        last = death.entry.message;
+    }
+    let (count, bytes) = (u32::MAX, u32::MAX); // All of the range: other copies may lie between.
+    Load { owner: batch.owner, first, last, count, bytes, expired_by: None }
+}
+
+/// The next copies of an owner that ended.
+fn rest_load(batch: &Batch) -> Option<Load> {
+    let first = batch.rest.as_ref()?.next?;
+    let last = MessageId(u64::MAX);
+    let (count, bytes) = (SLICE as u32, SLICE_BYTES);
+    Some(Load { owner: batch.owner, first, last, count, bytes, expired_by: None })
+}
