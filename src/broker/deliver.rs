@@ -287,6 +287,10 @@ impl Broker {
         for message in &found {
             if message.expires().is_none_or(|at| at > now) {
                 self.deliver_retained(id, message, &pending.subscription, now, turn);
+            } else {
+                let topic = message.topic.clone();
+                self.retained.set(topic.clone(), None);
+                turn.record(Record::Retained { topic, message: None, lazy: true });
             }
         }
         let session = self.session(id);

@@ -87,7 +87,8 @@ impl Broker {
         if kept.is_none() && self.retained.get(&topic).is_none() {
             return;
         }
-        turn.record(Record::Retained { topic: topic.clone(), message: kept.clone() });
+        let lazy = message.qos == QoS::AtMostOnce; // It costs the flash no commit of its own.
+        turn.record(Record::Retained { topic: topic.clone(), message: kept.clone(), lazy });
         self.retained.set(topic, kept);
     }
 

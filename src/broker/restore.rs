@@ -78,7 +78,7 @@ impl Broker {
                     session.inbound.received.insert(packet_id);
                 }
             }
-            Record::Retained { topic, message } => {
+            Record::Retained { topic, message, .. } => {
                 self.retained.set(topic, message);
             }
             Record::DeadIndex(index) => self.keep(index, now),

@@ -113,7 +113,7 @@ impl Batch {
                 self.put(row::ended(RowKey::Group(owner.0, ENDED), *cause, *at));
             }
             Record::OwnerForgotten { owner } => self.forget(*owner),
-            Record::Retained { topic, message } => match message {
+            Record::Retained { topic, message, .. } => match message {
                 Some(message) => self.put(row::retained(topic, message)),
                 None => self.remove(RowKey::Retained(topic.clone())),
             },

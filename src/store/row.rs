@@ -96,6 +96,7 @@ impl RowKey {
             Self::Retained(topic) => Record::Retained {
                 topic: topic.clone(),
                 message: Some(Arc::new(reader.message()?)),
+                lazy: false,
             },
             Self::Dead(id) => Record::DeadIndex(DeadIndex {
                 id: DeadId(*id),

@@ -143,6 +143,8 @@ pub enum Record {
         topic: Arc<str>,
         /// `None` clears.
         message: Option<Arc<Message>>,
+        /// Whether nobody is told that it is durable.
+        lazy: bool,
     },
     /// A copy died: it leaves its queue, if it was stored there, and is kept as a dead letter.
     Dead(Box<DeadLetter>),
@@ -159,7 +161,7 @@ impl Record {
     /// Whether it starts no commit by itself, but waits for one, for a bounded time.
     pub fn is_lazy(&self) -> bool {
         match self {
-            Self::Removed { lazy, .. } => *lazy,
+            Self::Removed { lazy, .. } | Self::Retained { lazy, .. } => *lazy,
             Self::Sent { sent, .. } => sent.qos == QoS::AtLeastOnce,
             _ => false,
         }

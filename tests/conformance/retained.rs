@@ -224,6 +224,7 @@ fn a_retained_message_expires() {
     rig.subscribe(late, "a", 0);
     assert_eq!(rig.lines(late), NOTHING);
     assert!(rig.dead().is_empty(), "a retained message is nobody's copy");
+    assert!(rig.store.retained.is_empty(), "who finds it expired clears it");
 }
 
 #[test]

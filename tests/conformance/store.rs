@@ -72,10 +72,10 @@ impl Store {
             Record::Released { session, packet_id } => {
                 self.received.remove(&(session, packet_id));
             }
-            Record::Retained { topic, message: Some(message) } => {
+            Record::Retained { topic, message: Some(message), .. } => {
                 self.retained.insert(topic, message);
             }
-            Record::Retained { topic, message: None } => {
+            Record::Retained { topic, message: None, .. } => {
                 self.retained.remove(&topic);
             }
             Record::Dead(letter) => {
@@ -160,7 +160,7 @@ impl Store {
         }
         for (topic, message) in &self.retained {
             let message = Some(message.clone());
-            records.push(Record::Retained { topic: topic.clone(), message });
+            records.push(Record::Retained { topic: topic.clone(), message, lazy: false });
         }
         for (&id, letter) in &self.dead {
             let size = u32::try_from(letter.message.size()).expect("small in tests");

@@ -56,7 +56,7 @@ impl Model {
                 self.groups.remove(owner);
                 self.copies.retain(|(whose, _), _| whose != owner);
             }
-            Record::Retained { topic, message } => {
+            Record::Retained { topic, message, .. } => {
                 self.retained.remove(topic);
                 if message.is_some() {
                     self.retained.insert(topic.clone(), record.clone());

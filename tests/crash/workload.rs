@@ -259,7 +259,7 @@ impl Workload {
     fn retain(&mut self) {
         let topic = format!("state/{}", self.random.u8(0..4)).into();
         let message = (self.random.u8(0..3) > 0).then(|| self.message(50).into());
-        self.add(Record::Retained { topic, message });
+        self.add(Record::Retained { topic, message, lazy: false });
     }
 
     fn die(&mut self) {

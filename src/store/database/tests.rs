@@ -133,7 +133,7 @@ fn group() -> [Record; 2] {
 }
 
 fn retained(topic: &str, payload: Option<&[u8]>) -> Record {
-    Record::Retained { topic: topic.into(), message: payload.map(message) }
+    Record::Retained { topic: topic.into(), message: payload.map(message), lazy: false }
 }
 
 fn first_turn() -> Vec<Record> {
