@@ -1,26 +1,19 @@
-//! From a message to its owners' copies, and from a queue to the wire.
+//! From a message to its owners' copies: sent at once where that may be, else queued.
 
 use std::sync::Arc;
 
 use super::dead_letter::Death;
 use super::group::Lower;
-use super::timer::Timer;
 use super::{Broker, letter};
 use crate::auth::{Access, Acl, Who};
 use crate::config::Limits;
-use crate::mqtt::packet::{PacketId, RetainHandling};
 use crate::mqtt::{Message, QoS};
 use crate::router::Target;
+use crate::session::Session;
 use crate::session::outbound::Offer;
 use crate::session::queue::{Entry, Queue, Totals};
-use crate::session::{RetainedPending, Session, Subscription};
 use crate::time::Timestamp;
-use crate::turn::{DeadReason, Loaded, MessageId, OwnerId, Record, RecordNumber, SessionId, Turn};
-
-/// Retained messages that wait in a queue at most, before a new subscription brings more.
-const RETAINED_AHEAD: usize = 1000;
-/// Retained topics that are looked at in one go.
-const RETAINED_SLICE: usize = 256;
+use crate::turn::{DeadReason, MessageId, OwnerId, Record, RecordNumber, SessionId, Turn};
 
 /// A message on its way to all its owners.
 #[derive(Debug)]
@@ -93,7 +86,7 @@ impl Broker {
         }
     }
 
-    fn deliver_qos0(
+    pub(super) fn deliver_qos0(
         &mut self,
         publication: &Publication<'_>,
         target: Target,
@@ -127,7 +120,7 @@ impl Broker {
         }
     }
 
-    fn deliver_queued(
+    pub(super) fn deliver_queued(
         &mut self,
         publication: &mut Publication<'_>,
         target: Target,
@@ -230,228 +223,6 @@ impl Broker {
         publication.id = Some(id);
         Entry::new(id, publication.message.clone(), qos, retain)
     }
-
-    /// Sends to a client what may be sent now: what must be sent again, then what waits.
-    pub(super) fn pump(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        for sent in session.resend(now, turn) {
-            if sent.entry.qos == QoS::ExactlyOnce {
-                session.outbound.keep_taken(crate::turn::packet_id(sent.ordinal));
-            }
-            self.deaths.push_back(Death::of_sent(sent, DeadReason::TooLarge));
-        }
-        while session.can_take() && session.queue.front().is_some_and(|front| front.body.is_some())
-        {
-            let entry = session.queue.pop(&mut self.totals).expect("seen above");
-            let body = entry.body.as_ref().expect("seen above");
-            if !may_receive(self.acl.as_ref(), session, &body.topic) {
-                let death = Death::new(id, session.stored, entry, DeadReason::Unauthorized);
-                self.deaths.push_back(death);
-                continue;
-            }
-            let offer = Offer::new(id, session.stored, session.stored, entry);
-            if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
-                self.deaths.push_back(Death::unsent(offer, reason));
-            }
-        }
-        if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
-            turn.loads.extend(session.next_load());
-        }
-        if !session.groups.is_empty() && session.can_take() {
-            for group in session.groups.clone() {
-                self.dispatch(group, now, turn);
-            }
-        }
-        self.send_retained(id, now, turn);
-    }
-
-    /// A slice of the retained messages that a new subscription brings.
-    fn send_retained(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let is_ready = session.link.as_ref().is_some_and(|link| !link.outbox_full)
-            && session.queue.len() < RETAINED_AHEAD;
-        if !is_ready {
-            return;
-        }
-        let Some(mut pending) = session.retained_pending.pop_front() else {
-            return;
-        };
-        let mut found = Vec::new();
-        let after = pending.after.take();
-        pending.after =
-            self.retained.matching(&pending.filter, after.as_deref(), RETAINED_SLICE, &mut found);
-        for message in &found {
-            if message.expires().is_none_or(|at| at > now) {
-                self.deliver_retained(id, message, &pending.subscription, now, turn);
-            } else {
-                let topic = message.topic.clone();
-                self.retained.set(topic.clone(), None);
-                turn.record(Record::Retained { topic, message: None, lazy: true });
-            }
-        }
-        let session = self.session(id);
-        if pending.after.is_some() {
-            session.retained_pending.push_front(pending);
-        }
-        if !session.retained_pending.is_empty() {
-            self.timers.set(now, Timer::Retained(id));
-        }
-    }
-
-    fn deliver_retained(
-        &mut self,
-        owner: SessionId,
-        message: &Arc<Message>,
-        subscription: &Subscription,
-        now: Timestamp,
-        turn: &mut Turn,
-    ) {
-        if !may_receive(self.acl.as_ref(), &self.sessions[&owner], &message.topic) {
-            return;
-        }
-        let mut publication = Publication::new(message, RecordNumber::default());
-        let subscription_ids = subscription.id.map(|id| [id].into());
-        let qos = message.qos.min_with(subscription.options.qos);
-        let target = Target { owner, qos, retain_as_published: true, subscription_ids };
-        if qos == QoS::AtMostOnce {
-            self.deliver_qos0(&publication, target, true, now, turn);
-        } else {
-            self.deliver_queued(&mut publication, target, qos, true, now, turn);
-        }
-    }
-
-    /// Copies came from the store.
-    pub(super) fn loaded(&mut self, loaded: &Loaded, now: Timestamp, turn: &mut Turn) {
-        if self.loaded_doomed(loaded, now, turn) {
-            return;
-        }
-        let owner = loaded.load.owner;
-        let mut lost = 0;
-        if let Some((queue, totals)) = self.queue(owner) {
-            let (expired, missing) = queue.take_loaded(loaded, totals);
-            lost = missing;
-            for entry in expired {
-                self.deaths.push_back(Death::new(owner, true, entry, DeadReason::Expired));
-            }
-        }
-        let holders = self.holders(owner);
-        for id in &holders {
-            let Some(session) = self.sessions.get_mut(id) else {
-                continue;
-            };
-            for stored in &loaded.copies {
-                session.outbound.fill(owner, stored.copy.message, &stored.message);
-            }
-            lost += session.outbound.loaded(loaded.load).len() as u64;
-        }
-        self.report_lost(owner, lost, turn);
-        self.trim(owner);
-        for id in holders {
-            self.pump(id, now, turn);
-        }
-        self.dispatch(owner, now, turn);
-        self.watch_expiry(owner);
-    }
-
-    /// The sessions that copies of `owner` may be in flight to.
-    fn holders(&self, owner: OwnerId) -> Vec<SessionId> {
-        if let Some(group) = self.groups.get(&owner) {
-            return group.sent_to.iter().copied().collect();
-        }
-        if self.sessions.contains_key(&owner) {
-            return vec![owner];
-        }
-        self.doomed.lingering_sessions(owner)
-    }
-
-    /// The queue of a session or a share group, and what all queues hold together.
-    fn queue(&mut self, owner: OwnerId) -> Option<(&mut Queue, &mut Totals)> {
-        let queue = match self.sessions.get_mut(&owner) {
-            Some(session) => &mut session.queue,
-            None => &mut self.groups.get_mut(&owner)?.queue,
-        };
-        Some((queue, &mut self.totals))
-    }
-
-    /// The oldest copies of a queue came that is over a limit: they die.
-    fn trim(&mut self, owner: OwnerId) {
-        let limits = self.settings.limits.clone();
-        loop {
-            let Some((queue, totals)) = self.queue(owner) else {
-                return;
-            };
-            if !limits_passed(&limits, queue, totals) {
-                return;
-            }
-            let Some(oldest) = queue.pop(totals) else {
-                return;
-            };
-            let stored = queue.is_stored();
-            self.deaths.push_back(Death::new(owner, stored, oldest, DeadReason::QueueFull));
-        }
-    }
-
-    /// Wakes when the next copy of a queue may expire.
-    pub(super) fn watch_expiry(&mut self, owner: OwnerId) {
-        let Some((queue, _)) = self.queue(owner) else {
-            return;
-        };
-        if let Some(at) = queue.soonest_expiry().filter(|_| !queue.is_waiting()) {
-            self.timers.set(at, Timer::QueueExpiry(owner));
-        }
-    }
-
-    pub(super) fn expire_queue(&mut self, owner: OwnerId, now: Timestamp, turn: &mut Turn) {
-        let Some((queue, totals)) = self.queue(owner) else {
-            return;
-        };
-        let expired = queue.take_expired(now, totals);
-        turn.loads.extend(queue.expired_load(owner, now));
-        let stored = queue.is_stored();
-        for entry in expired {
-            self.deaths.push_back(Death::new(owner, stored, entry, DeadReason::Expired));
-        }
-        self.watch_expiry(owner);
-    }
-
-    /// Whether a new subscription brings retained messages, now or later.
-    pub(super) fn bring_retained(
-        &mut self,
-        id: SessionId,
-        filter: &Arc<str>,
-        subscription: &Subscription,
-        is_new: bool,
-    ) {
-        let wanted = match subscription.options.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => is_new,
-            RetainHandling::DoNotSend => false,
-        };
-        if wanted && !self.retained.is_empty() {
-            let (filter, subscription) = (filter.clone(), subscription.clone());
-            let pending = RetainedPending { filter, subscription, after: None };
-            self.session(id).retained_pending.push_back(pending);
-        }
-    }
-
-    /// What was sent under `packet_id` is acknowledged: it leaves, lazily.
-    pub(super) fn remove_sent(&mut self, id: SessionId, packet_id: PacketId, turn: &mut Turn) {
-        let session = self.session(id);
-        let Some(sent) = session.outbound.remove(packet_id) else {
-            return;
-        };
-        if sent.stored {
-            let (owner, message) = (sent.owner, sent.entry.message);
-            let number = turn.record(Record::Removed { owner, message, lazy: true });
-            if session.stored {
-                session.newest = number;
-            }
-        }
-    }
 }
 
 /// Whether the client of `session` may read `topic`.
@@ -513,7 +284,7 @@ impl Queueing<'_> {
 }
 
 /// Whether a queue holds more than it may.
-fn limits_passed(limits: &Limits, queue: &Queue, totals: &Totals) -> bool {
+pub(super) fn limits_passed(limits: &Limits, queue: &Queue, totals: &Totals) -> bool {
     queue.len() > limits.queue_messages
         || (queue.bytes() > limits.queue_bytes as u64 && queue.len() > 1)
         || (all_passed(limits, queue.is_stored(), totals, 0) && !queue.is_empty())

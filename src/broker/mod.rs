@@ -2,8 +2,9 @@
 //! disk, no clock and no randomness of its own: the same inputs give the same turns.
 //!
 //! Each `handle_*` is one thing that happened; what follows from it is in the [`Turn`]. In the
-//! order of a message's way: `connect` → `publish` → `deliver` → `acknowledge`; beside it
-//! `subscribe`, `close`, `dead_letter`, `timer`; `restore` at start.
+//! order of a message's way: `connect` → `publish` → `deliver` → `pump` → `acknowledge`; beside it
+//! `subscribe`, `retained`, `group`, `close`, `will`, `timer`; `dead_letter` and `doomed` for what
+//! cannot be delivered; `restore` at start.
 //!
 //! Invariant: every copy is in exactly one place: a queue, in flight, or dead.
 
@@ -16,7 +17,9 @@ mod doomed;
 mod group;
 mod letter;
 mod publish;
+mod pump;
 mod restore;
+mod retained;
 mod subscribe;
 mod sys;
 mod timer;

@@ -80,18 +80,6 @@ impl Broker {
         self.route(message, publisher, until, now, turn)
     }
 
-    /// Keeps the newest message of its topic; an empty one clears `[MQTT-3.3.1-6]`.
-    fn retain(&mut self, message: &Arc<Message>, turn: &mut Turn) {
-        let topic = message.topic.clone();
-        let kept = (!message.payload.is_empty()).then(|| message.clone());
-        if kept.is_none() && self.retained.get(&topic).is_none() {
-            return;
-        }
-        let lazy = message.qos == QoS::AtMostOnce; // It costs the flash no commit of its own.
-        turn.record(Record::Retained { topic: topic.clone(), message: kept.clone(), lazy });
-        self.retained.set(topic, kept);
-    }
-
     /// A QoS 2 PUBLISH that we have already is acknowledged again, and that is all
     /// `[MQTT-4.3.3-10]`.
     fn is_duplicate(

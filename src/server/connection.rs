@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-use super::engine::{By, Engine, Live, Step};
+use super::engine::{Engine, Live, Step};
 use super::link::Link;
 use super::outbox::{Buffer, Outbox, Rest};
 use super::reading::{Batch, Carry};
+use super::work::By;
 use crate::mqtt::Version;
 use crate::turn::CloseCause;
 

@@ -8,7 +8,6 @@
 //! A panic under the lock aborts the process: what is on disk is the recovery.
 
 use std::cell::Cell;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
@@ -17,8 +16,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use super::clock::{self, Clock};
-use super::outbox::{Appended, Buffer, Next, Outbox, Peer, SLICES};
+use super::outbox::{Outbox, Peer};
 use super::slots::Slots;
+use super::work::{By, Work};
 use super::{log, store};
 use crate::auth::Identity;
 use crate::auth::acl::Acl;
@@ -28,9 +28,6 @@ use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{CloseCause, ConnectionId, Event, Load, Record, RecordNumber, Turn};
-
-/// Writes at the end of one turn; the tasks of other connections are woken.
-const INLINE_WRITES: usize = 64;
 
 /// What the engine asks of the store.
 pub(super) trait Disk: Send + Sync {
@@ -77,31 +74,6 @@ struct Core {
     turn: Turn,
     slots: Slots,
     wall: WallClock,
-}
-
-/// Who makes a turn.
-#[derive(Clone, Copy)]
-pub(super) enum By<'a> {
-    /// A connection's task, which looks at its own outbox before it sleeps.
-    Connection(&'a Outbox),
-    /// The timer, or who starts and stops.
-    Server,
-    /// The storage thread: it writes to no socket.
-    Storage,
-}
-
-/// What is to be done after the unlock.
-#[derive(Default)]
-struct Work {
-    /// Claimed outboxes and their sockets.
-    write: Vec<(Arc<Outbox>, OwnedWriteHalf)>,
-    /// Connections whose task goes on.
-    wake: Vec<Arc<Outbox>>,
-    /// Outboxes with output that began to wait.
-    listed: Vec<Arc<Outbox>>,
-    overflowed: Vec<Arc<Outbox>>,
-    /// Whether output of this turn waits for the disk.
-    wanted: bool,
 }
 
 thread_local! {
@@ -415,70 +387,6 @@ impl Step<'_> {
             .map(|event| (log::connection(&event).and_then(|id| slots.get(id)), event))
             .map(|(outbox, event)| (event, outbox.map(|outbox| outbox.peer())))
             .collect()
-    }
-}
-
-impl Work {
-    fn note(&mut self, outbox: &Arc<Outbox>, appended: Appended) {
-        self.wanted |= appended.held;
-        if let Some(half) = appended.claimed {
-            self.write.push((Arc::clone(outbox), half));
-        }
-        if appended.wake {
-            self.wake.push(Arc::clone(outbox));
-        }
-        if appended.list {
-            self.listed.push(Arc::clone(outbox));
-        }
-        if appended.overflowed {
-            self.overflowed.push(Arc::clone(outbox));
-        }
-    }
-
-    /// Writes and wakes, without any lock.
-    fn carry_out(&mut self, by: By<'_>) {
-        self.wanted = false;
-        let budget = if matches!(by, By::Storage) { 0 } else { INLINE_WRITES };
-        for (done, (outbox, half)) in self.write.drain(..).enumerate() {
-            if done < budget {
-                write_out(&outbox, half);
-            } else {
-                outbox.hand_over(half, Buffer::default(), 0);
-            }
-        }
-        for outbox in self.wake.drain(..) {
-            match by {
-                By::Connection(own) if own.id() == outbox.id() => outbox.mark(),
-                _ => outbox.wake(),
-            }
-        }
-    }
-}
-
-/// Writes until nothing is left or the socket takes no more.
-fn write_out(outbox: &Outbox, mut half: OwnedWriteHalf) {
-    let mut written = 0;
-    while let Next::Write(back, mut buffer) = outbox.next_to_write(half, written) {
-        half = back;
-        written = 0;
-        while !buffer.is_empty() {
-            match write_some(&half, &buffer) {
-                Ok(count) if count > 0 => {
-                    written += count;
-                    buffer.advance(count);
-                }
-                // The task meets the same error, and ends the connection for it.
-                _ => return outbox.hand_over(half, buffer, written),
-            }
-        }
-    }
-}
-
-fn write_some(half: &OwnedWriteHalf, buffer: &Buffer) -> io::Result<usize> {
-    let mut slices = [io::IoSlice::new(&[]); SLICES];
-    match buffer.slices(&mut slices) {
-        1 => half.try_write(&slices[0]),
-        count => half.try_write_vectored(&slices[..count]),
     }
 }
 

@@ -18,6 +18,7 @@ mod rig;
 mod slots;
 mod timer;
 mod witness;
+mod work;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -2,8 +2,9 @@
 
 use std::sync::Weak;
 
-use super::engine::{By, Engine};
+use super::engine::Engine;
 use super::log;
+use super::work::By;
 use crate::store::Witness;
 use crate::turn::{Loaded, RecordNumber, StoreState};
 

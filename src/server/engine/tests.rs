@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 use tokio::io::AsyncReadExt;
 
 use super::super::rig::{self, OUTBOX, publish, say, say_held};
+use super::super::work::INLINE_WRITES;
 use super::*;
 use crate::mqtt::reply::Ack;
 use crate::mqtt::{PacketId, ReasonCode, Reply};

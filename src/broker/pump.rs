@@ -1,0 +1,160 @@
+//! From a queue to the wire: what may be sent now is sent, what is needed for that is loaded, what
+//! expired or is too much dies.
+
+use super::Broker;
+use super::dead_letter::Death;
+use super::deliver::{limits_passed, may_receive};
+use super::timer::Timer;
+use crate::mqtt::QoS;
+use crate::mqtt::packet::PacketId;
+use crate::session::outbound::Offer;
+use crate::session::queue::{Queue, Totals};
+use crate::time::Timestamp;
+use crate::turn::{DeadReason, Loaded, OwnerId, Record, SessionId, Turn, packet_id};
+
+impl Broker {
+    /// Sends to a client what may be sent now: what must be sent again, then what waits.
+    pub(super) fn pump(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        for sent in session.resend(now, turn) {
+            if sent.entry.qos == QoS::ExactlyOnce {
+                session.outbound.keep_taken(packet_id(sent.ordinal));
+            }
+            self.deaths.push_back(Death::of_sent(sent, DeadReason::TooLarge));
+        }
+        while session.can_take() && session.queue.front().is_some_and(|front| front.body.is_some())
+        {
+            let entry = session.queue.pop(&mut self.totals).expect("seen above");
+            let body = entry.body.as_ref().expect("seen above");
+            if !may_receive(self.acl.as_ref(), session, &body.topic) {
+                let death = Death::new(id, session.stored, entry, DeadReason::Unauthorized);
+                self.deaths.push_back(death);
+                continue;
+            }
+            let offer = Offer::new(id, session.stored, session.stored, entry);
+            if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
+                self.deaths.push_back(Death::unsent(offer, reason));
+            }
+        }
+        if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
+            turn.loads.extend(session.next_load());
+        }
+        if !session.groups.is_empty() && session.can_take() {
+            for group in session.groups.clone() {
+                self.dispatch(group, now, turn);
+            }
+        }
+        self.send_retained(id, now, turn);
+    }
+
+    /// Copies came from the store.
+    pub(super) fn loaded(&mut self, loaded: &Loaded, now: Timestamp, turn: &mut Turn) {
+        if self.loaded_doomed(loaded, now, turn) {
+            return;
+        }
+        let owner = loaded.load.owner;
+        let mut lost = 0;
+        if let Some((queue, totals)) = self.queue(owner) {
+            let (expired, missing) = queue.take_loaded(loaded, totals);
+            lost = missing;
+            for entry in expired {
+                self.deaths.push_back(Death::new(owner, true, entry, DeadReason::Expired));
+            }
+        }
+        let holders = self.holders(owner);
+        for id in &holders {
+            let Some(session) = self.sessions.get_mut(id) else {
+                continue;
+            };
+            for stored in &loaded.copies {
+                session.outbound.fill(owner, stored.copy.message, &stored.message);
+            }
+            lost += session.outbound.loaded(loaded.load).len() as u64;
+        }
+        self.report_lost(owner, lost, turn);
+        self.trim(owner);
+        for id in holders {
+            self.pump(id, now, turn);
+        }
+        self.dispatch(owner, now, turn);
+        self.watch_expiry(owner);
+    }
+
+    /// The sessions that copies of `owner` may be in flight to.
+    fn holders(&self, owner: OwnerId) -> Vec<SessionId> {
+        if let Some(group) = self.groups.get(&owner) {
+            return group.sent_to.iter().copied().collect();
+        }
+        if self.sessions.contains_key(&owner) {
+            return vec![owner];
+        }
+        self.doomed.lingering_sessions(owner)
+    }
+
+    /// The queue of a session or a share group, and what all queues hold together.
+    fn queue(&mut self, owner: OwnerId) -> Option<(&mut Queue, &mut Totals)> {
+        let queue = match self.sessions.get_mut(&owner) {
+            Some(session) => &mut session.queue,
+            None => &mut self.groups.get_mut(&owner)?.queue,
+        };
+        Some((queue, &mut self.totals))
+    }
+
+    /// The oldest copies of a queue came that is over a limit: they die.
+    fn trim(&mut self, owner: OwnerId) {
+        let limits = self.settings.limits.clone();
+        loop {
+            let Some((queue, totals)) = self.queue(owner) else {
+                return;
+            };
+            if !limits_passed(&limits, queue, totals) {
+                return;
+            }
+            let Some(oldest) = queue.pop(totals) else {
+                return;
+            };
+            let stored = queue.is_stored();
+            self.deaths.push_back(Death::new(owner, stored, oldest, DeadReason::QueueFull));
+        }
+    }
+
+    /// Wakes when the next copy of a queue may expire.
+    pub(super) fn watch_expiry(&mut self, owner: OwnerId) {
+        let Some((queue, _)) = self.queue(owner) else {
+            return;
+        };
+        if let Some(at) = queue.soonest_expiry().filter(|_| !queue.is_waiting()) {
+            self.timers.set(at, Timer::QueueExpiry(owner));
+        }
+    }
+
+    pub(super) fn expire_queue(&mut self, owner: OwnerId, now: Timestamp, turn: &mut Turn) {
+        let Some((queue, totals)) = self.queue(owner) else {
+            return;
+        };
+        let expired = queue.take_expired(now, totals);
+        turn.loads.extend(queue.expired_load(owner, now));
+        let stored = queue.is_stored();
+        for entry in expired {
+            self.deaths.push_back(Death::new(owner, stored, entry, DeadReason::Expired));
+        }
+        self.watch_expiry(owner);
+    }
+
+    /// What was sent under `packet_id` is acknowledged: it leaves, lazily.
+    pub(super) fn remove_sent(&mut self, id: SessionId, packet_id: PacketId, turn: &mut Turn) {
+        let session = self.session(id);
+        let Some(sent) = session.outbound.remove(packet_id) else {
+            return;
+        };
+        if sent.stored {
+            let (owner, message) = (sent.owner, sent.entry.message);
+            let number = turn.record(Record::Removed { owner, message, lazy: true });
+            if session.stored {
+                session.newest = number;
+            }
+        }
+    }
+}

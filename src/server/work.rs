@@ -1,0 +1,103 @@
+//! What a turn leaves to be done after the unlock: writing and waking.
+//!
+//! Invariant: who produced output writes it, once, at the end of its turn; no lock is held.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::outbox::{Appended, Buffer, Next, Outbox, SLICES};
+
+/// Writes at the end of one turn; the tasks of other connections are woken.
+pub(super) const INLINE_WRITES: usize = 64;
+
+/// Who makes a turn.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// A connection's task, which looks at its own outbox before it sleeps.
+    Connection(&'a Outbox),
+    /// The timer, or who starts and stops.
+    Server,
+    /// The storage thread: it writes to no socket.
+    Storage,
+}
+
+/// What is to be done after the unlock.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Claimed outboxes and their sockets.
+    write: Vec<(Arc<Outbox>, OwnedWriteHalf)>,
+    /// Connections whose task goes on.
+    wake: Vec<Arc<Outbox>>,
+    /// Outboxes with output that began to wait.
+    pub(super) listed: Vec<Arc<Outbox>>,
+    pub(super) overflowed: Vec<Arc<Outbox>>,
+    /// Whether output of this turn waits for the disk.
+    pub(super) wanted: bool,
+}
+
+impl Work {
+    /// What appending to an outbox asks for.
+    pub(super) fn note(&mut self, outbox: &Arc<Outbox>, appended: Appended) {
+        self.wanted |= appended.held;
+        if let Some(half) = appended.claimed {
+            self.write.push((Arc::clone(outbox), half));
+        }
+        if appended.wake {
+            self.wake.push(Arc::clone(outbox));
+        }
+        if appended.list {
+            self.listed.push(Arc::clone(outbox));
+        }
+        if appended.overflowed {
+            self.overflowed.push(Arc::clone(outbox));
+        }
+    }
+
+    /// Writes and wakes, without any lock.
+    pub(super) fn carry_out(&mut self, by: By<'_>) {
+        self.wanted = false;
+        let budget = if matches!(by, By::Storage) { 0 } else { INLINE_WRITES };
+        for (done, (outbox, half)) in self.write.drain(..).enumerate() {
+            if done < budget {
+                write_out(&outbox, half);
+            } else {
+                outbox.hand_over(half, Buffer::default(), 0);
+            }
+        }
+        for outbox in self.wake.drain(..) {
+            match by {
+                By::Connection(own) if own.id() == outbox.id() => outbox.mark(),
+                _ => outbox.wake(),
+            }
+        }
+    }
+}
+
+/// Writes until nothing is left or the socket takes no more.
+fn write_out(outbox: &Outbox, mut half: OwnedWriteHalf) {
+    let mut written = 0;
+    while let Next::Write(back, mut buffer) = outbox.next_to_write(half, written) {
+        half = back;
+        written = 0;
+        while !buffer.is_empty() {
+            match write_some(&half, &buffer) {
+                Ok(count) if count > 0 => {
+                    written += count;
+                    buffer.advance(count);
+                }
+                // The task meets the same error, and ends the connection for it.
+                _ => return outbox.hand_over(half, buffer, written),
+            }
+        }
+    }
+}
+
+fn write_some(half: &OwnedWriteHalf, buffer: &Buffer) -> io::Result<usize> {
+    let mut slices = [io::IoSlice::new(&[]); SLICES];
+    match buffer.slices(&mut slices) {
+        1 => half.try_write(&slices[0]),
+        count => half.try_write_vectored(&slices[..count]),
+    }
+}
