@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is test")]
 
 mod backend;
+mod broker;
 mod file;
 mod model;
 mod store;
