@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::dead_reason::DeadReason;
+use crate::mqtt::topic;
 
 /// What the core is made with.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Limits.
     pub limits: Limits,
+    /// What happens to a message for a queue that is full.
+    pub overflow: OverflowPolicies,
     /// Dead letters.
     pub dead_letters: DeadLetters,
     /// Rights.
@@ -48,6 +51,9 @@ pub struct Limits {
     pub max_deliveries: u32,
     /// The same for 3.1.1.
     pub max_deliveries_v311: u32,
+    /// How long a client may sit on its oldest message of QoS 1 or 2 before it is disconnected:
+    /// the one way to have it sent again.
+    pub ack_timeout: Option<Duration>,
     /// Message Expiry Interval for publishers that set none, in seconds.
     pub message_expiry: Option<u32>,
     /// How long after a start a stored will waits at least for its client.
@@ -73,10 +79,58 @@ impl Default for Limits {
             subscriptions: 100_000,
             max_deliveries: 20,
             max_deliveries_v311: 0,
+            ack_timeout: None,
             message_expiry: None,
             restart_grace: Duration::from_secs(10),
             sys_interval: Duration::from_secs(10),
         }
+    }
+}
+
+/// What happens to a message for a queue that is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest that was never sent dies.
+    #[default]
+    DropOldest,
+    /// The new one dies.
+    DropNewest,
+    /// Its publisher is refused: nobody gets it. What has no publisher to refuse dies.
+    Refuse,
+}
+
+/// [`Overflow`] by owner and topic.
+#[derive(Clone, Debug, Default)]
+pub struct OverflowPolicies {
+    /// The first that fits counts.
+    pub rules: Vec<OverflowRule>,
+    /// Where none fits.
+    pub otherwise: Overflow,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct OverflowRule {
+    /// Client Identifier, or `$share~group~filter`; `*` stands for anything.
+    pub owner: wildmatch::WildMatch,
+    /// Topic Filter of the message.
+    pub topic: String,
+    /// What happens.
+    pub policy: Overflow,
+}
+
+impl OverflowPolicies {
+    /// What happens to a message to `topic` for the queue of `owner`.
+    pub fn of(&self, owner: &str, topic: &str) -> Overflow {
+        let fits =
+            |rule: &&OverflowRule| rule.owner.matches(owner) && topic::matches(topic, &rule.topic);
+        self.rules.iter().find(fits).map_or(self.otherwise, |rule| rule.policy)
+    }
+
+    /// Whether any publisher may be refused.
+    pub fn may_refuse(&self) -> bool {
+        let mut all = self.rules.iter().map(|rule| rule.policy).chain([self.otherwise]);
+        all.any(|policy| policy == Overflow::Refuse)
     }
 }
 
@@ -85,27 +139,119 @@ impl Default for Limits {
 pub struct DeadLetters {
     /// The reasons that are switched on; others are counted only.
     pub reasons: Vec<DeadReason>,
+    /// Where letters are published.
+    pub topic: LetterTopic,
+    /// How a letter's payload looks.
+    pub envelope: Envelope,
+    /// Topic Filters of messages of QoS 1 and 2 that become letters when nobody has a
+    /// subscription for them.
+    pub no_subscribers: Vec<String>,
     /// Whether QoS 0 messages become letters, too.
     pub include_qos0: bool,
     /// Whether the backlog of a transient session does at its end.
     pub include_transient: bool,
+    /// What a publish meets that would make one letter too many: the oldest letter goes, or the
+    /// publish is refused. A death without a publish takes the oldest one's place.
+    pub refuse_when_full: bool,
     /// Kept letters: above, the oldest goes.
     pub max_count: usize,
     /// The same in bytes.
     pub max_bytes: u64,
     /// How long a letter is kept, from its death.
     pub max_age: Duration,
+    /// What is redriven by itself.
+    pub retry: Retry,
+}
+
+/// How a letter's payload looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// As the publisher sent it; what is to be said of the death is in the topic and, for MQTT 5,
+    /// in User Properties.
+    None,
+    /// One JSON object with everything.
+    Json,
+}
+
+/// The topic of a letter: text with `{reason}` and `{owner}` in it, and `{topic}` at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterTopic {
+    template: String,
+    prefix: String,
+}
+
+impl Default for LetterTopic {
+    fn default() -> Self {
+        Self::new("$dead/{reason}/{owner}/{topic}").expect("it is one")
+    }
+}
+
+impl LetterTopic {
+    /// Reads a template; the error says what is wrong with it.
+    pub fn new(template: &str) -> Result<Self, &'static str> {
+        let fixed = template.find('{').ok_or("has no {topic} at its end")?;
+        let prefix = &template[..fixed];
+        let rest = template.replace("{reason}", "").replace("{owner}", "");
+        if !template.ends_with("/{topic}") || rest.matches('{').count() > 1 {
+            return Err("may have {reason} and {owner}, and has to end in /{topic}");
+        }
+        if !prefix.ends_with('/') || prefix.starts_with('/') || prefix.contains(['+', '#']) {
+            return Err("has to begin with a fixed level, as $dead/ is");
+        }
+        Ok(Self { template: template.into(), prefix: prefix.into() })
+    }
+
+    /// The topic of a letter.
+    pub fn of(&self, reason: &str, owner: &str, topic: &str) -> String {
+        let front = self.template.strip_suffix("{topic}").expect("it was checked");
+        front.replace("{reason}", reason).replace("{owner}", owner) + topic
+    }
+
+    /// Whether a topic is a letter's: about letters there are no letters.
+    pub fn is_letter(&self, topic: &str) -> bool {
+        let whole = self.prefix.strip_suffix('/').expect("it was checked");
+        topic.starts_with(&self.prefix) || topic == whole
+    }
+}
+
+/// Letters that are redriven by themselves.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Of these reasons.
+    pub reasons: Vec<DeadReason>,
+    /// So often; then a letter stays dead.
+    pub max: u32,
+    /// After this time, the first time; doubled each time.
+    pub backoff_min: Duration,
+    /// Not after a longer time.
+    pub backoff_max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            reasons: Vec::new(),
+            max: 3,
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+        }
+    }
 }
 
 impl Default for DeadLetters {
     fn default() -> Self {
         Self {
             reasons: DeadReason::ALL.to_vec(),
+            topic: LetterTopic::default(),
+            envelope: Envelope::None,
+            no_subscribers: Vec::new(),
+            refuse_when_full: false,
             include_qos0: false,
             include_transient: false,
             max_count: 100_000,
             max_bytes: 256 * 1024 * 1024,
             max_age: Duration::from_secs(7 * 24 * 3600),
+            retry: Retry::default(),
         }
     }
 }
@@ -118,4 +264,28 @@ pub struct Rights {
     /// Whether a 3.1.1 publish without the right closes the connection, in place of being
     /// acknowledged and dropped.
     pub close_unauthorized_publish: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_fixed_prefix_makes_a_letter() {
+        let topic = LetterTopic::default();
+        assert!(topic.is_letter("$dead/expired/a/b") && topic.is_letter("$dead"));
+        assert!(!topic.is_letter("$deadly/a") && !topic.is_letter("a/$dead"));
+        assert_eq!(topic.of("expired", "c", "a/b"), "$dead/expired/c/a/b");
+    }
+
+    #[test]
+    fn a_template_ends_in_the_topic_and_begins_with_what_is_fixed() {
+        let topic = LetterTopic::new("site-7/dead/{owner}/{topic}").expect("it is one");
+        assert_eq!(topic.of("expired", "c", "a"), "site-7/dead/c/a");
+        assert!(topic.is_letter("site-7/dead/c/a") && !topic.is_letter("site-7/deadline"));
+        let wrong = ["", "dead", "{topic}", "dead/{topic}/x", "dead/{x}/{topic}", "#/{topic}"];
+        for template in wrong {
+            assert!(LetterTopic::new(template).is_err(), "{template}");
+        }
+    }
 }

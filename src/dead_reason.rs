@@ -20,11 +20,17 @@ pub enum DeadReason {
     DeliveryLimit = 6,
     /// The right to read it was withdrawn.
     Unauthorized = 7,
+    /// An administrator emptied its queue.
+    Purged = 8,
+    /// Shed, as all queues together were over their disk or memory budget.
+    StorageFull = 9,
+    /// Nobody had a subscription for it.
+    NoSubscribers = 10,
 }
 
 impl DeadReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Expired,
         Self::QueueFull,
         Self::SessionExpired,
@@ -33,6 +39,9 @@ impl DeadReason {
         Self::TooLarge,
         Self::DeliveryLimit,
         Self::Unauthorized,
+        Self::Purged,
+        Self::StorageFull,
+        Self::NoSubscribers,
     ];
 
     /// The word in topics, options and metrics.
@@ -46,6 +55,9 @@ impl DeadReason {
             Self::TooLarge => "too_large",
             Self::DeliveryLimit => "delivery_limit",
             Self::Unauthorized => "unauthorized",
+            Self::Purged => "purged",
+            Self::StorageFull => "storage_full",
+            Self::NoSubscribers => "no_subscribers",
         }
     }
 }

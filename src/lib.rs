@@ -33,6 +33,7 @@
 //! | floor | modules | what for |
 //! |---|---|---|
 //! | 10 | `main`, [`app`] | command line, configuration, start and stop |
+//! | 9 | [`admin`] | tools and the running broker: the socket in the data directory |
 //! | 8 | [`server`] | accept, connections, the engine, outboxes |
 //! | 7 | [`net`] | listening, TLS, certificates |
 //! | 6 | [`store`] | the data file: redb is only here |
@@ -41,8 +42,8 @@
 //! | 4 | [`session`], [`router`], [`auth`] | one client; who gets what; who may what |
 //! | 3 | [`turn`] | what core and world say to each other |
 //! | 2 | [`config`], [`metrics`] | limits and counters as plain data |
-//! | 1 | [`mqtt`], [`dead_reason`] | the words of the specification, the wire |
-//! | 0 | [`time`] | the broker's time line |
+//! | 1 | [`mqtt`] | the words of the specification, the wire |
+//! | 0 | [`time`], [`dead_reason`] | the broker's time line; why messages die |
 //!
 //! # Words
 //!
@@ -51,6 +52,7 @@
 //! of a data file, so that they are also the order of every queue. A session is **stored** from
 //! its first Session Expiry Interval above 0 until it ends; for a transient one nothing is.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod broker;

@@ -23,8 +23,8 @@ const FLOORS: [(u32, &[&str]); 11] = [
     (4, &["session", "router", "auth"]),
     (3, &["turn"]),
     (2, &["config", "metrics"]),
-    (1, &["mqtt", "dead_reason"]),
-    (0, &["time"]),
+    (1, &["mqtt"]),
+    (0, &["time", "dead_reason"]),
 ];
 
 /// Below it: no IO, no clock, no randomness of the operating system.

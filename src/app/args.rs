@@ -72,6 +72,61 @@ pub enum Command {
         #[arg(short = 'D', long)]
         delete: bool,
     },
+    /// Look after the data file: back it up, check, export, import, compact it
+    Store(Store),
+}
+
+/// `kedgemq store …`
+#[derive(Debug, Args)]
+pub struct Store {
+    /// Data directory [default: data, or what the config file says]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// Config file that names the data directory
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What becomes of a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Copy the store into a new data file, of a running broker too, which goes on meanwhile
+    Backup {
+        /// The copy; it must not be there yet
+        file: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every byte of a stopped broker's store, say what it holds or what is broken; exit code
+    /// 1 when something is. Nothing is changed
+    Check {
+        /// A data file, as a backup is [default: the one in the data directory]
+        file: Option<PathBuf>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write all that a stopped broker's store holds as JSON lines
+    Export {
+        /// Where to; it must not be there yet. `-` is stdout
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Make a store of an export, in a data directory that has none
+    Import {
+        /// The export; `-` is stdin
+        file: PathBuf,
+    },
+    /// Give the unused space in a stopped broker's data file back to the file system
+    Compact {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What becomes of the arguments.

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use super::args::Run;
 use super::config_file::{
-    AclSubscribe, File, LogFormat, LogLevel, OnBrokenStore, Source, UnauthorizedPublish,
+    AclSubscribe, Envelope, File, LogFormat, LogLevel, OnBrokenStore, Overflow, OverflowRule,
+    Source, UnauthorizedPublish, WhenFull,
 };
 use super::failure::Failure;
 use super::listener::{Listener, ListenerTls};
 use crate::dead_reason::DeadReason;
+use crate::mqtt::topic;
 use crate::net::listen::Address;
 use crate::{config, store};
 
@@ -196,9 +198,21 @@ fn settings(
         (Some(node), _) => node.get_ref().clone(),
         (None, _) => place.host.clone(),
     };
+    let mut letter_topic = config::LetterTopic::default();
+    if let Some(source) = source {
+        check_filters(file, source)?;
+        if let Some(template) = &file.dead_letters.topic {
+            letter_topic = config::LetterTopic::new(template.get_ref())
+                .map_err(|why| source.wrong(template.span(), why))?;
+        }
+    }
     Ok(config::Settings {
         limits: limits(&file.limits),
-        dead_letters: dead_letters(&file.dead_letters),
+        overflow: overflow(file),
+        dead_letters: config::DeadLetters {
+            topic: letter_topic,
+            ..dead_letters(&file.dead_letters)
+        },
         rights: config::Rights {
             strict_subscribe: file.auth.acl_subscribe == AclSubscribe::Strict,
             close_unauthorized_publish: file.auth.unauthorized_publish
@@ -206,6 +220,35 @@ fn settings(
         },
         node,
     })
+}
+
+fn check_filters(file: &File, source: Source<'_>) -> Result<(), Failure> {
+    let rules = file.overflow.iter().map(|rule| &rule.topic);
+    for filter in rules.chain(&file.dead_letters.no_subscribers) {
+        if let Err(problem) = topic::parse_filter(filter.get_ref(), file.limits.topic_levels.get())
+        {
+            let why = format!("{:?} is no topic filter: {problem}", filter.get_ref());
+            return Err(source.wrong(filter.span(), &why));
+        }
+    }
+    Ok(())
+}
+
+fn overflow(file: &File) -> config::OverflowPolicies {
+    let policy = |written| match written {
+        Overflow::DropOldest => config::Overflow::DropOldest,
+        Overflow::DropNewest => config::Overflow::DropNewest,
+        Overflow::Refuse => config::Overflow::Refuse,
+    };
+    let rule = |written: &OverflowRule| config::OverflowRule {
+        owner: wildmatch::WildMatch::new(&written.owner),
+        topic: written.topic.get_ref().clone(),
+        policy: policy(written.policy),
+    };
+    config::OverflowPolicies {
+        rules: file.overflow.iter().map(rule).collect(),
+        otherwise: policy(file.limits.overflow),
+    }
 }
 
 /// The bounds of each option make every conversion exact.
@@ -227,6 +270,7 @@ fn limits(written: &super::config_file::Limits) -> config::Limits {
         subscriptions: written.subscriptions.get(),
         max_deliveries: u32(written.max_deliveries.0),
         max_deliveries_v311: u32(written.max_deliveries_v311.0),
+        ack_timeout: written.ack_timeout.0.map(|seconds| Duration::from_secs(seconds.into())),
         message_expiry: written.message_expiry.0,
         restart_grace: written.restart_grace.0,
         sys_interval: written.sys_interval.0,
@@ -243,14 +287,30 @@ fn dead_letters(written: &super::config_file::DeadLetters) -> config::DeadLetter
         DeadReason::TooLarge => written.too_large,
         DeadReason::DeliveryLimit => written.delivery_limit,
         DeadReason::Unauthorized => written.unauthorized,
+        DeadReason::Purged => written.purged,
+        DeadReason::StorageFull => written.storage_full,
+        DeadReason::NoSubscribers => true, // For the filters that are named.
     };
     config::DeadLetters {
         reasons: DeadReason::ALL.into_iter().filter(on).collect(),
+        topic: config::LetterTopic::default(),
+        envelope: match written.envelope {
+            Envelope::None => config::Envelope::None,
+            Envelope::Json => config::Envelope::Json,
+        },
+        no_subscribers: written.no_subscribers.iter().map(|f| f.get_ref().clone()).collect(),
+        refuse_when_full: written.when_full == WhenFull::Refuse,
         include_qos0: written.include_qos0,
         include_transient: written.include_transient,
         max_count: written.max_count.get(),
         max_bytes: written.max_bytes.0,
         max_age: written.max_age.0,
+        retry: config::Retry {
+            reasons: written.retry.reasons.iter().map(|reason| reason.0).collect(),
+            max: u32::try_from(written.retry.max.0).expect("bounded by its type"),
+            backoff_min: written.retry.backoff_min.0,
+            backoff_max: written.retry.backoff_max.0,
+        },
     }
 }
 

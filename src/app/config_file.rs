@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::failure::Failure;
 use super::quantity::{ANY, Count, Period, Seconds, Size};
 use crate::config;
+use crate::dead_reason::DeadReason;
 use crate::net::listen::Address;
 
 /// A whole file. What it does not say is as its `Default` says.
@@ -29,6 +30,8 @@ pub struct File {
     pub log: Log,
     /// Limits.
     pub limits: Limits,
+    /// What happens to messages for full queues.
+    pub overflow: Vec<OverflowRule>,
     /// Dead letters.
     pub dead_letters: DeadLetters,
     /// The store.
@@ -86,6 +89,7 @@ pub struct Limits {
     pub receive_maximum: Count<1, 65_535>,
     pub queue_messages: Count<1, ANY>,
     pub queue_bytes: Size<1, ANY>,
+    pub overflow: Overflow,
     pub memory_bytes: Size<1, ANY>,
     pub disk_bytes: Size<1, ANY>,
     pub topic_alias_maximum: Count<0, 65_535>,
@@ -96,6 +100,7 @@ pub struct Limits {
     pub subscriptions: Count<1, ANY>,
     pub max_deliveries: Count<0, 4_294_967_295>,
     pub max_deliveries_v311: Count<0, 4_294_967_295>,
+    pub ack_timeout: Seconds<{ u32::MAX }>,
     pub message_expiry: Seconds<{ u32::MAX }>,
     pub restart_grace: Period,
     pub sys_interval: Period,
@@ -117,6 +122,7 @@ impl Default for Limits {
             receive_maximum: Count(u64::from(core.receive_maximum)),
             queue_messages: Count(core.queue_messages as u64),
             queue_bytes: Size(core.queue_bytes as u64),
+            overflow: Overflow::DropOldest,
             memory_bytes: Size(core.memory_bytes as u64),
             disk_bytes: Size(core.disk_bytes),
             topic_alias_maximum: Count(u64::from(core.topic_alias_maximum)),
@@ -127,6 +133,7 @@ impl Default for Limits {
             subscriptions: Count(core.subscriptions as u64),
             max_deliveries: Count(u64::from(core.max_deliveries)),
             max_deliveries_v311: Count(u64::from(core.max_deliveries_v311)),
+            ack_timeout: Seconds(None),
             message_expiry: Seconds(core.message_expiry),
             restart_grace: Period(core.restart_grace),
             sys_interval: Period(core.sys_interval),
@@ -150,16 +157,60 @@ pub struct DeadLetters {
     pub too_large: bool,
     pub delivery_limit: bool,
     pub unauthorized: bool,
+    pub purged: bool,
+    pub storage_full: bool,
+    pub topic: Option<Spanned<String>>,
+    pub envelope: Envelope,
+    pub no_subscribers: Vec<Spanned<String>>,
+    pub when_full: WhenFull,
     pub include_qos0: bool,
     pub include_transient: bool,
     pub max_count: Count<0, ANY>,
     pub max_bytes: Size<0, ANY>,
     pub max_age: Period,
+    pub retry: Retry,
+}
+
+/// `[dead_letters.retry]`: [`config::Retry`] under the same names.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // see config::Retry
+pub struct Retry {
+    pub reasons: Vec<Reason>,
+    pub max: Count<1, { u32::MAX as u64 }>,
+    pub backoff_min: Period,
+    pub backoff_max: Period,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let core = config::Retry::default();
+        Self {
+            reasons: Vec::new(),
+            max: Count(u64::from(core.max)),
+            backoff_min: Period(core.backoff_min),
+            backoff_max: Period(core.backoff_max),
+        }
+    }
+}
+
+/// A reason by its word.
+#[derive(Clone, Copy, Debug)]
+pub struct Reason(pub DeadReason);
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let found = DeadReason::ALL.into_iter().find(|reason| reason.as_str() == word);
+        found.map(Self).ok_or_else(|| {
+            let words: Vec<_> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
+            D::Error::custom(format!("{word:?} is no reason; there are {}", words.join(", ")))
+        })
+    }
 }
 
 impl Default for DeadLetters {
     fn default() -> Self {
-        use crate::dead_reason::DeadReason;
         let core = config::DeadLetters::default();
         let on = |reason| core.reasons.contains(&reason);
         Self {
@@ -171,13 +222,75 @@ impl Default for DeadLetters {
             too_large: on(DeadReason::TooLarge),
             delivery_limit: on(DeadReason::DeliveryLimit),
             unauthorized: on(DeadReason::Unauthorized),
+            purged: on(DeadReason::Purged),
+            storage_full: on(DeadReason::StorageFull),
+            topic: None,
+            envelope: Envelope::None,
+            no_subscribers: Vec::new(),
+            when_full: WhenFull::DropOldest,
             include_qos0: core.include_qos0,
             include_transient: core.include_transient,
             max_count: Count(core.max_count as u64),
             max_bytes: Size(core.max_bytes),
             max_age: Period(core.max_age),
+            retry: Retry::default(),
         }
     }
+}
+
+/// How a letter's payload looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// As the publisher sent it.
+    None,
+    /// One JSON object.
+    Json,
+}
+
+/// What a publish meets that would make one letter too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// The oldest letter goes.
+    DropOldest,
+    /// It is refused.
+    Refuse,
+}
+
+/// What happens to a message for a queue that is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// The oldest that was never sent dies.
+    #[default]
+    DropOldest,
+    /// The new one dies.
+    DropNewest,
+    /// Its publisher is refused.
+    Refuse,
+}
+
+/// `[[overflow]]`: what happens instead of `limits.overflow`; the first that fits counts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverflowRule {
+    /// Client Identifier, or `$share~group~filter`; `*` stands for anything.
+    #[serde(default = "anybody")]
+    pub owner: String,
+    /// Topic Filter of the message.
+    #[serde(default = "anything")]
+    pub topic: Spanned<String>,
+    /// What happens.
+    pub policy: Overflow,
+}
+
+fn anybody() -> String {
+    "*".into()
+}
+
+fn anything() -> Spanned<String> {
+    Spanned::new(0..0, "#".into())
 }
 
 /// `[store]`

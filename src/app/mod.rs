@@ -21,6 +21,7 @@ mod log;
 mod passwd;
 mod run;
 mod start;
+mod store;
 
 use args::{Command, Parsed};
 use config::Place;
@@ -51,6 +52,7 @@ fn obey(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Check { config }) => check::check(config, &place()?),
         Some(Command::Passwd { file, user, delete: true }) => passwd::delete(file, user),
         Some(Command::Passwd { file, user, delete: false }) => passwd::set(file, user),
+        Some(Command::Store(line)) => store::obey(line, &place()?),
     }
 }
 

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::greeting::{self, Open};
 use super::start::{self, Prepared};
 use super::{log, print};
+use crate::admin;
 use crate::net::certs;
 use crate::server::{self, Control, ServeError};
 use crate::store::StoreError;
@@ -28,6 +29,7 @@ pub(super) fn run(flags: &Run, place: &Place) -> Result<(), Failure> {
 
 async fn serve(config: Config, place: &Place) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
+    let data = config.data.clone();
     let announcement = Announcement::of(&config, place);
     let Prepared { setup, files, open } = start::prepare(config, place).await?;
     let (stop, shutdown) = watch::channel(false);
@@ -36,15 +38,21 @@ async fn serve(config: Config, place: &Place) -> Result<(), Failure> {
     let control = Control { shutdown, reload, started: Some(started) };
     let mut server = std::pin::pin!(server::run(setup, control));
     let mut announced = false;
+    let mut tools = None;
     loop {
         tokio::select! {
             ended = &mut server => {
+                stop.send_replace(true);
+                if let Some(tools) = tools {
+                    let _ = tools.await; // Its socket is gone then.
+                }
                 ended.map_err(|error| serve_failure(&error))?;
                 info!("stopped");
                 return Ok(());
             }
-            Ok(()) = &mut has_started, if !announced => {
+            Ok(handle) = &mut has_started, if !announced => {
                 announced = true;
+                tools = Some(admin::start(&data, handle, stop.subscribe()));
                 announcement.make(&open);
             }
             caught = signals.next() => match caught {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::Broker;
 use super::dead_letter::Death;
 use super::publish::ack;
+use super::timer::Timer;
 use crate::mqtt::packet::Ack;
 use crate::mqtt::reply::Reply;
 use crate::mqtt::{QoS, ReasonCode, Version};
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
-use crate::turn::{DeadReason, Record, SessionId, Turn, packet_id};
+use crate::turn::{ConnectionId, DeadReason, Record, SessionId, Turn, packet_id};
 
 /// A client that was silent this long after a PUBLISH, and then closed, had read it.
 const READING_TIME: Duration = Duration::from_secs(5);
@@ -127,6 +128,39 @@ impl Broker {
         death.code = Some(packet.reason);
         death.text = packet.reason_string.map(Into::into);
         self.deaths.push_back(death);
+    }
+
+    /// Looks, when the time comes, whether the client acknowledged.
+    pub(super) fn watch_acks(&mut self, id: SessionId) {
+        let Some(timeout) = self.settings.limits.ack_timeout else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let oldest = session.outbound.oldest_unacknowledged().map(|sent| sent.sent_at);
+        if let (Some(link), Some(sent_at)) = (&mut session.link, oldest)
+            && !link.ack_watched
+        {
+            link.ack_watched = true;
+            self.timers.set(sent_at + timeout, Timer::AckTimeout(link.id));
+        }
+    }
+
+    pub(super) fn check_ack_timeout(&mut self, id: ConnectionId, now: Timestamp, turn: &mut Turn) {
+        let timeout = self.settings.limits.ack_timeout;
+        let Some((session, timeout)) = self.session_of(id).zip(timeout) else {
+            return;
+        };
+        let session_id = session.id;
+        session.link.as_mut().expect("a connection has its link").ack_watched = false;
+        let oldest = session.outbound.oldest_unacknowledged();
+        if oldest.is_some_and(|sent| sent.sent_at + timeout <= now) {
+            let why = "it did not acknowledge its oldest message in time".into();
+            self.dismiss(session_id, ReasonCode::ADMINISTRATIVE_ACTION, why, now, turn);
+        } else {
+            self.watch_acks(session_id);
+        }
     }
 
     /// A delivery failed by the client's doing: charged to the oldest alone, as a whole window

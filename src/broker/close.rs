@@ -159,6 +159,7 @@ impl Broker {
         if expiry == 0 {
             return self.end_session(id, EndCause::Expired, now, turn);
         }
+        self.move_on(id, now, turn);
         if let Some(at) = expires {
             self.timers.set(at, Timer::SessionExpiry(id));
         }

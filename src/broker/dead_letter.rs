@@ -4,17 +4,19 @@
 //!
 //! A copy whose body is on disk only is [`super::doomed`] first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::timer::{AGE_INTERVAL, SUMMARY_INTERVAL, Timer};
 use super::{Broker, letter};
-use crate::mqtt::{ReasonCode, topic};
+use crate::mqtt::{Message, QoS, ReasonCode, topic};
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Entry;
 use crate::time::Timestamp;
 use crate::turn::{DeadId, DeadIndex, DeadLetter, DeadReason, Event, OwnerId, Record, Turn};
 
+/// Whose copy a message is that nobody subscribed to.
+const NOBODY: OwnerId = OwnerId(0);
 /// Owners and reasons that are told apart in the log.
 const UNDELIVERED_MAX: usize = 10_000;
 
@@ -61,10 +63,17 @@ impl Death {
 #[derive(Debug, Default)]
 pub(super) struct Cemetery {
     pub(super) last_id: u64,
-    kept: VecDeque<DeadIndex>,
+    kept: BTreeMap<DeadId, DeadIndex>,
     kept_bytes: u64,
     undelivered: BTreeMap<(Arc<str>, &'static str), (u64, bool)>,
     watches_age: bool,
+}
+
+impl Cemetery {
+    /// Whether a letter is there.
+    pub(super) fn is_kept(&self, id: DeadId) -> bool {
+        self.kept.contains_key(&id)
+    }
 }
 
 impl Broker {
@@ -106,7 +115,8 @@ impl Broker {
             return remove(&death, turn);
         }
         let body = death.entry.body.as_ref();
-        let is_letter = body.is_some_and(|body| letter::is_dead_topic(&body.topic));
+        let is_letter =
+            body.is_some_and(|body| self.settings.dead_letters.topic.is_letter(&body.topic));
         let is_kept = !is_letter && self.is_wanted(death.reason);
         if !is_letter {
             self.counters.dead[death.reason as usize] += 1;
@@ -129,42 +139,82 @@ impl Broker {
     ) {
         let message = death.entry.body.expect("only a copy with its body is buried");
         self.cemetery.last_id += 1;
+        let id = DeadId(self.cemetery.last_id);
+        let past = message.past.as_deref().copied();
+        let redrives = past.map_or(0, |past| past.redrives);
+        let retry = self.retry_at(death.reason, redrives, now);
         let letter = DeadLetter {
-            id: DeadId(self.cemetery.last_id),
+            id,
             owner: death.owner,
             message_id: death.entry.message,
             reason: death.reason,
-            first_reason: death.reason,
+            first_reason: past.map_or(death.reason, |past| past.first_reason),
             owner_name: name.clone(),
             filter,
             qos: death.entry.qos,
             retain: death.entry.retain,
             deliveries: death.entry.deliveries.max(u32::from(death.was_sent)),
-            deaths: 1,
-            redrives: 0,
+            deaths: past.map_or(0, |past| past.deaths) + 1,
+            redrives,
+            origin: past.map_or(id, |past| DeadId(past.letter)),
+            retry,
             reason_code: death.code,
             reason_string: death.text,
             died: now,
             died_unix_ms: self.wall.unix_ms(now),
             message,
         };
-        let publication = Arc::new(letter::publication(&letter, &self.settings.node));
+        let publication = Arc::new(self.letter_publication(&letter));
         let size = u32::try_from(letter.message.size()).unwrap_or(u32::MAX);
-        let index = DeadIndex { id: letter.id, died: now, size };
+        let index = DeadIndex { id, died: now, size, retry };
         let until = turn.record(Record::Dead(Box::new(letter)));
         self.keep(index, now);
         self.enforce_quota(turn);
-        self.route(&publication, None, until, now, turn);
+        if retry.is_none() {
+            self.route(&publication, None, until, now, turn);
+        }
+    }
+
+    /// A letter as its subscribers get it.
+    pub(super) fn letter_publication(&self, letter: &DeadLetter) -> Message {
+        letter::publication(letter, &self.settings.node, &self.settings.dead_letters)
     }
 
     /// Counts a kept letter, a new one or one that the store remembers.
     pub(super) fn keep(&mut self, index: DeadIndex, now: Timestamp) {
         self.cemetery.last_id = self.cemetery.last_id.max(index.id.0);
         self.cemetery.kept_bytes += u64::from(index.size);
-        self.cemetery.kept.push_back(index);
+        self.cemetery.kept.insert(index.id, index);
+        self.watch_retry(index.id, index.retry);
         if !self.cemetery.watches_age {
             self.cemetery.watches_age = true;
             self.timers.set(now + AGE_INTERVAL, Timer::LetterAge);
+        }
+    }
+
+    /// Whether a publish that would make a letter is refused, as there are enough.
+    pub(super) fn refuses_deaths(&self) -> bool {
+        let settings = &self.settings.dead_letters;
+        settings.refuse_when_full
+            && (self.cemetery.kept.len() >= settings.max_count
+                || self.cemetery.kept_bytes >= settings.max_bytes)
+    }
+
+    /// A message of QoS 1 or 2 that nobody had a subscription for, where that is to be a letter.
+    pub(super) fn note_no_subscribers(
+        &mut self,
+        message: &Arc<Message>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let filters = &self.settings.dead_letters.no_subscribers;
+        let is_wanted = message.qos != QoS::AtMostOnce
+            && filters.iter().any(|filter| topic::matches(&message.topic, filter));
+        if is_wanted {
+            let entry =
+                Entry::new(self.new_message(), message.clone(), message.qos, message.retain);
+            let death = Death::new(NOBODY, false, entry, DeadReason::NoSubscribers);
+            self.die(death, &"-".into(), None, now, turn);
         }
     }
 
@@ -183,7 +233,8 @@ impl Broker {
 
     pub(super) fn forget_old_letters(&mut self, now: Timestamp, turn: &mut Turn) {
         let max_age = self.settings.dead_letters.max_age;
-        while self.cemetery.kept.front().is_some_and(|oldest| now.since(oldest.died) >= max_age) {
+        let is_old = |oldest: &DeadIndex| now.since(oldest.died) >= max_age;
+        while self.cemetery.kept.values().next().is_some_and(is_old) {
             self.forget_oldest_letter(turn);
         }
         self.cemetery.watches_age = !self.cemetery.kept.is_empty();
@@ -192,11 +243,18 @@ impl Broker {
         }
     }
 
+    /// A letter is not kept any longer.
+    pub(super) fn forget_letter(&mut self, id: DeadId, turn: &mut Turn) {
+        if let Some(index) = self.cemetery.kept.remove(&id) {
+            self.cemetery.kept_bytes -= u64::from(index.size);
+            turn.record(Record::DeadForgotten { id });
+        }
+    }
+
     fn forget_oldest_letter(&mut self, turn: &mut Turn) {
-        if let Some(oldest) = self.cemetery.kept.pop_front() {
-            self.cemetery.kept_bytes -= u64::from(oldest.size);
+        if let Some(id) = self.cemetery.kept.keys().next().copied() {
             self.counters.dead_dropped += 1;
-            turn.record(Record::DeadForgotten { id: oldest.id });
+            self.forget_letter(id, turn);
         }
     }
 
@@ -209,6 +267,10 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
+        if let Some(id) = self.clients.get(owner) {
+            let session = self.sessions.get_mut(id).expect("a client has a session");
+            *session.undelivered.entry(reason).or_default() += 1;
+        }
         let undelivered = &mut self.cemetery.undelivered;
         if let Some((count, _)) = undelivered.get_mut(&(owner.clone(), reason)) {
             *count += 1;
@@ -241,7 +303,7 @@ impl Broker {
             return session.client_id.clone();
         }
         if let Some(group) = self.groups.get(&owner) {
-            return group.filter.replacen('/', "~", 2).into();
+            return super::group::group_name(&group.filter);
         }
         self.doomed.lingering_name(owner).unwrap_or_else(|| "".into())
     }

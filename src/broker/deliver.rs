@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Broker;
 use super::dead_letter::Death;
-use super::group::Lower;
-use super::{Broker, letter};
+use super::group::{Lower, group_name};
 use crate::auth::{Access, Acl, Who};
-use crate::config::Limits;
+use crate::config::{LetterTopic, Limits, Overflow};
 use crate::mqtt::{Message, QoS};
 use crate::router::Target;
 use crate::session::Session;
@@ -110,7 +110,9 @@ impl Broker {
         let Some((reason, word)) = undelivered else {
             return;
         };
-        if self.settings.dead_letters.include_qos0 && !letter::is_dead_topic(&message.topic) {
+        if self.settings.dead_letters.include_qos0
+            && !self.settings.dead_letters.topic.is_letter(&message.topic)
+        {
             let id = self.new_message();
             let entry = Entry::new(id, message.clone(), QoS::AtMostOnce, retain);
             self.deaths.push_back(Death::new(target.owner, false, entry, reason));
@@ -143,10 +145,13 @@ impl Broker {
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }
-            return;
+            return self.watch_acks(owner);
         }
         let keep_body = session.link.is_some();
-        let queueing = Queueing { owner, stored, keep_body, limits: &self.settings.limits };
+        let policy = self.settings.overflow.of(&session.client_id, &publication.message.topic);
+        let limits = &self.settings.limits;
+        let letter_topic = &self.settings.dead_letters.topic;
+        let queueing = Queueing { owner, stored, keep_body, policy, limits, letter_topic };
         let room = queueing.push(
             &mut session.queue,
             entry,
@@ -177,7 +182,11 @@ impl Broker {
         if stored {
             publication.record(turn);
         }
-        let queueing = Queueing { owner, stored, keep_body: true, limits: &self.settings.limits };
+        let name = group_name(&group.filter);
+        let policy = self.settings.overflow.of(&name, &publication.message.topic);
+        let limits = &self.settings.limits;
+        let letter_topic = &self.settings.dead_letters.topic;
+        let queueing = Queueing { owner, stored, keep_body: true, policy, limits, letter_topic };
         queueing.push(
             &mut group.queue,
             entry,
@@ -215,6 +224,73 @@ impl Broker {
         }
     }
 
+    /// Gives one owner a copy again.
+    pub(super) fn deliver_again(
+        &mut self,
+        publication: &mut Publication<'_>,
+        owner: OwnerId,
+        qos: QoS,
+        retain: bool,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        if self.groups.contains_key(&owner) {
+            return self.deliver_to_group(publication, owner, qos, now, turn);
+        }
+        let target = Target { owner, qos, retain_as_published: retain, subscription_ids: None };
+        if qos == QoS::AtMostOnce {
+            self.deliver_qos0(publication, target, retain, now, turn);
+        } else {
+            self.deliver_queued(publication, target, qos, retain, now, turn);
+        }
+    }
+
+    /// Whether an owner's queue has no room for a message.
+    pub(super) fn has_no_room(&self, owner: OwnerId, message: &Message) -> bool {
+        let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
+        self.full_queue(owner, size).is_some()
+    }
+
+    /// Why a publish has to be refused for one of its owners, before any of them gets it.
+    pub(super) fn refuses(
+        &mut self,
+        publisher: SessionId,
+        topic: &str,
+        qos: QoS,
+        size: u32,
+    ) -> Option<String> {
+        let letters_full = self.refuses_deaths();
+        if qos == QoS::AtMostOnce || !(letters_full || self.settings.overflow.may_refuse()) {
+            return None;
+        }
+        let mut targets = std::mem::take(&mut self.targets);
+        self.subscriptions.matches(topic, Some(publisher), &mut targets);
+        let mut owners = targets.iter().filter(|target| target.qos != QoS::AtMostOnce);
+        let refusal = owners.find_map(|target| {
+            let (name, queue) = self.full_queue(target.owner, size)?;
+            match self.settings.overflow.of(&name, topic) {
+                Overflow::Refuse => Some(format!("the queue of {name} is full")),
+                _ if letters_full => Some(format!("{queue}, and so is the dead letter store")),
+                _ => None,
+            }
+        });
+        self.targets = targets;
+        refusal
+    }
+
+    /// The name of an owner whose queue has no room for a copy of `size` bytes, and that in words.
+    fn full_queue(&self, owner: OwnerId, size: u32) -> Option<(Arc<str>, String)> {
+        let queue = match self.sessions.get(&owner) {
+            Some(session) if session.can_take() && session.queue.is_empty() => return None,
+            Some(session) => &session.queue,
+            None => &self.groups.get(&owner)?.queue,
+        };
+        excess(&self.settings.limits, queue, &self.totals, size)?;
+        let name = self.owner_name(owner);
+        let words = format!("the queue of {name} is full");
+        Some((name, words))
+    }
+
     fn new_entry(&mut self, publication: &mut Publication<'_>, qos: QoS, retain: bool) -> Entry {
         let id = match publication.id {
             Some(id) => id,
@@ -238,11 +314,13 @@ struct Queueing<'a> {
     owner: OwnerId,
     stored: bool,
     keep_body: bool,
+    policy: Overflow,
     limits: &'a Limits,
+    letter_topic: &'a LetterTopic,
 }
 
 impl Queueing<'_> {
-    /// Makes room by the oldest copies' deaths (`drop_oldest`), then queues. False if the copy
+    /// Queues, in a full queue after the oldest copies died (`drop_oldest`). False if the copy
     /// itself found no room: it died, or, being about a dead letter, stays where it is kept.
     fn push(
         &self,
@@ -253,20 +331,20 @@ impl Queueing<'_> {
         turn: &mut Turn,
     ) -> bool {
         let body = entry.body.as_ref().expect("a new copy has its body");
-        let is_letter = letter::is_dead_topic(&body.topic);
-        while self.is_full(queue, &entry, totals) {
+        let is_letter = self.letter_topic.is_letter(&body.topic);
+        while let Some(reason) = excess(self.limits, queue, totals, entry.size) {
             if is_letter {
                 return false;
             }
-            if let Some(oldest) = queue.pop(totals) {
-                die(Death::new(self.owner, self.stored, oldest, DeadReason::QueueFull));
-            } else if queue.is_empty() {
-                die(Death::new(self.owner, false, entry, DeadReason::QueueFull));
+            if self.policy != Overflow::DropOldest || queue.is_empty() {
+                die(Death::new(self.owner, false, entry, reason));
                 return false;
-            } else {
+            }
+            let Some(oldest) = queue.pop(totals) else {
                 turn.loads.extend(queue.oldest_load(self.owner)); // They die when they came.
                 break;
-            }
+            };
+            die(Death::new(self.owner, self.stored, oldest, reason));
         }
         if self.stored {
             turn.record(Record::Queued(entry.as_copy(self.owner, None)));
@@ -274,20 +352,25 @@ impl Queueing<'_> {
         queue.push(entry, self.keep_body, totals);
         true
     }
-
-    fn is_full(&self, queue: &Queue, entry: &Entry, totals: &Totals) -> bool {
-        let size = u64::from(entry.size);
-        let own = queue.len() >= self.limits.queue_messages
-            || (queue.bytes() + size > self.limits.queue_bytes as u64 && !queue.is_empty());
-        own || all_passed(self.limits, self.stored, totals, size)
-    }
 }
 
-/// Whether a queue holds more than it may.
-pub(super) fn limits_passed(limits: &Limits, queue: &Queue, totals: &Totals) -> bool {
-    queue.len() > limits.queue_messages
-        || (queue.bytes() > limits.queue_bytes as u64 && queue.len() > 1)
-        || (all_passed(limits, queue.is_stored(), totals, 0) && !queue.is_empty())
+/// Why one more copy of `size` bytes would be too much for a queue, or for all together.
+fn excess(limits: &Limits, queue: &Queue, totals: &Totals, size: u32) -> Option<DeadReason> {
+    let size = u64::from(size);
+    let is_full = queue.len() >= limits.queue_messages
+        || (queue.bytes() + size > limits.queue_bytes as u64 && !queue.is_empty());
+    let is_spent = all_passed(limits, queue.is_stored(), totals, size);
+    let full = is_full.then_some(DeadReason::QueueFull);
+    full.or_else(|| is_spent.then_some(DeadReason::StorageFull))
+}
+
+/// Why a queue, or all together, hold more than they may.
+pub(super) fn surplus(limits: &Limits, queue: &Queue, totals: &Totals) -> Option<DeadReason> {
+    let is_over = queue.len() > limits.queue_messages
+        || (queue.bytes() > limits.queue_bytes as u64 && queue.len() > 1);
+    let is_overspent = all_passed(limits, queue.is_stored(), totals, 0) && !queue.is_empty();
+    let over = is_over.then_some(DeadReason::QueueFull);
+    over.or_else(|| is_overspent.then_some(DeadReason::StorageFull))
 }
 
 /// Whether all queues together would hold more than they may.

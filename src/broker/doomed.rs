@@ -38,11 +38,11 @@ struct Batch {
     reason: DeadReason,
     /// In the order of their messages, as loads are.
     copies: VecDeque<Death>,
-    /// Of an owner that ended.
+    /// Of an owner that ended, or whose queue is emptied.
     rest: Option<Rest>,
 }
 
-/// What else there is of an owner that ended.
+/// What else there is of an owner that ended, or in a queue that is emptied.
 #[derive(Debug)]
 struct Rest {
     /// The Topic Filters that it had.
@@ -50,6 +50,11 @@ struct Rest {
     stored: bool,
     /// Where the next load begins; `None`: there is no more.
     next: Option<MessageId>,
+    /// The last that is doomed.
+    last: MessageId,
+    /// Whether the owner ended, so that nothing must be left of it; else only what was never sent
+    /// is doomed.
+    is_ended: bool,
 }
 
 /// What an owner that ended leaves.
@@ -114,25 +119,35 @@ impl Broker {
 
     /// An owner ended: what waited for it dies, in slices, until nothing of it is left.
     pub(super) fn doom_owner(&mut self, legacy: Legacy, now: Timestamp, turn: &mut Turn) {
-        let Legacy { owner, name, filters, cause, stored, mut copies, count } = legacy;
-        if !stored && !self.settings.dead_letters.include_transient {
-            self.counters.session_ended += count;
+        if !legacy.stored && !self.settings.dead_letters.include_transient {
+            self.counters.session_ended += legacy.count;
             return;
         }
+        self.doom_all(legacy, true, now, turn);
+    }
+
+    /// The queue of an owner that lives is emptied: what was never sent dies, in slices.
+    pub(super) fn doom_queue(&mut self, legacy: Legacy, now: Timestamp, turn: &mut Turn) {
+        self.doom_all(legacy, false, now, turn);
+    }
+
+    fn doom_all(&mut self, legacy: Legacy, is_ended: bool, now: Timestamp, turn: &mut Turn) {
+        let Legacy { owner, name, filters, cause, stored, mut copies, count } = legacy;
         let reason: DeadReason = cause.into();
         let is_wanted = self.is_wanted(reason);
-        if !is_wanted && count > 0 {
+        if is_ended && !is_wanted && count > 0 {
             self.counters.dead[reason as usize] += count;
             self.note_undelivered(&name, reason.as_str(), false, now, turn);
         }
-        if !is_wanted || stored {
+        if stored || (is_ended && !is_wanted) {
             copies.clear();
         }
         copies.sort_unstable_by_key(|entry| entry.message);
         let die = |entry| Death::new(owner, stored, entry, reason);
         let copies = copies.into_iter().map(die).collect();
-        let next = (stored && is_wanted).then_some(MessageId(0));
-        let rest = Some(Rest { filters, stored, next });
+        let next = (stored && (is_wanted || !is_ended)).then_some(MessageId(0));
+        let last = if is_ended { MessageId(u64::MAX) } else { MessageId(self.last_message) };
+        let rest = Some(Rest { filters, stored, next, last, is_ended });
         self.doomed.batches.push_back(Batch { owner, name, reason, copies, rest });
         self.timers.set(now, Timer::Burial);
     }
@@ -177,7 +192,7 @@ impl Broker {
 
     fn forget_owner(&mut self, turn: &mut Turn) {
         let batch = self.doomed.batches.pop_front().expect("the caller saw it");
-        let Some(rest) = batch.rest else {
+        let Some(rest) = batch.rest.filter(|rest| rest.is_ended) else {
             return;
         };
         let mut lingering = self.doomed.lingering.iter_mut();
@@ -221,8 +236,13 @@ impl Broker {
                 in_flight.any(|s| s.owner == stored.copy.owner && s.entry.message == message)
             })
         };
-        let dead = loaded.copies.iter().filter(|stored| !is_in_flight(stored)).cloned();
         let batch = self.doomed.batches.front_mut().expect("the caller saw it");
+        let is_ended = batch.rest.as_ref().is_some_and(|rest| rest.is_ended);
+        let is_doomed = |stored: &&Stored| match is_ended {
+            true => !is_in_flight(stored),
+            false => stored.copy.sent.is_none(),
+        };
+        let dead = loaded.copies.iter().filter(is_doomed).cloned();
         let (owner, reason) = (batch.owner, batch.reason);
         batch.copies.extend(dead.map(|stored| {
             let sent = stored.copy.sent.clone();
@@ -300,8 +320,8 @@ fn body_load(batch: &Batch) -> Load {
 
 /// The next copies of an owner that ended.
 fn rest_load(batch: &Batch) -> Option<Load> {
-    let first = batch.rest.as_ref()?.next?;
-    let last = MessageId(u64::MAX);
+    let rest = batch.rest.as_ref()?;
+    let (first, last) = (rest.next?, rest.last);
     let (count, bytes) = (SLICE as u32, SLICE_BYTES);
     Some(Load { owner: batch.owner, first, last, count, bytes, expired_by: None })
 }

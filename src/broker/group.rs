@@ -196,6 +196,26 @@ impl Broker {
         if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
             self.deaths.push_back(Death::unsent(offer, reason));
         }
+        self.watch_acks(member.session);
+    }
+
+    /// A member went, and may come back: what it had at QoS 1 goes to another one that is there. At
+    /// QoS 2 it waits for the one it was sent to `[MQTT-4.8.2-4]`.
+    pub(super) fn move_on(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        let groups = self.session(id).groups.clone();
+        let sessions = &self.sessions;
+        let is_open = |owner: &OwnerId| {
+            let group = &self.groups[owner];
+            let mut others = group.members.members().iter().filter(|member| member.session != id);
+            others.any(|member| sessions[&member.session].link.is_some())
+        };
+        let groups: Vec<_> = groups.into_iter().filter(is_open).collect();
+        if groups.is_empty() {
+            return;
+        }
+        for sent in self.session(id).outbound.take_of(&groups) {
+            self.return_to_group(sent, now, turn);
+        }
     }
 }
 
@@ -235,6 +255,11 @@ fn group_entry(owner: OwnerId) -> crate::router::Entry {
         retain_handling: RetainHandling::DoNotSend,
     };
     crate::router::Entry { owner, options, subscription_id: None }
+}
+
+/// `$share~name~filter` of `$share/name/filter`.
+pub(super) fn group_name(shared: &str) -> Arc<str> {
+    shared.replacen('/', "~", 2).into()
 }
 
 /// `filter` of `$share/name/filter`.

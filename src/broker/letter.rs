@@ -5,43 +5,47 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
+use crate::config::{DeadLetters, Envelope, LetterTopic};
 use crate::mqtt::properties::{PassedOn, append_user_property};
 use crate::mqtt::{Message, QoS};
 use crate::turn::DeadLetter;
 
-/// The first level of every letter's topic.
-const PREFIX: &str = "$dead";
 /// An owner's level may be this long, in bytes; a longer one is cut and ends in a hash.
 const OWNER_MAX: usize = 128;
 const OWNER_CUT: usize = 64;
 /// The longest Topic Name, in bytes.
 const TOPIC_MAX: usize = 65_535;
 
-/// Whether a topic is a letter's: about letters there are no letters.
-pub(super) fn is_dead_topic(topic: &str) -> bool {
-    topic.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// The letter as it is published; its subscribers' QoS decides.
-pub(super) fn publication(letter: &DeadLetter, node: &str) -> Message {
+pub(super) fn publication(letter: &DeadLetter, node: &str, settings: &DeadLetters) -> Message {
+    let (properties, payload) = match settings.envelope {
+        Envelope::None => (properties(letter, node), letter.message.payload.clone()),
+        Envelope::Json => (Bytes::new(), envelope(letter, node)),
+    };
     Message {
-        topic: topic(letter),
-        properties: properties(letter, node),
-        payload: letter.message.payload.clone(),
+        topic: topic(letter, &settings.topic),
+        properties,
+        payload,
         qos: QoS::ExactlyOnce,
         retain: false,
         received: letter.died,
         expiry: None,
+        past: None,
     }
 }
 
-fn topic(letter: &DeadLetter) -> Arc<str> {
-    let mut topic = format!("{PREFIX}/{}/", letter.reason.as_str());
-    topic.push_str(&owner_level(&letter.owner_name));
-    topic.push('/');
-    topic.push_str(&letter.message.topic);
+/// The same through all deaths of a message.
+pub(super) fn dl_id(letter: &DeadLetter, node: &str) -> String {
+    format!("{node}-{}", letter.origin.0)
+}
+
+fn topic(letter: &DeadLetter, template: &LetterTopic) -> Arc<str> {
+    let owner = owner_level(&letter.owner_name);
+    let mut topic = template.of(letter.reason.as_str(), &owner, &letter.message.topic);
     let mut end = topic.len().min(TOPIC_MAX);
     while !topic.is_char_boundary(end) {
         end -= 1;
@@ -98,36 +102,60 @@ fn properties(letter: &DeadLetter, node: &str) -> Bytes {
             out.extend_from_slice(property.bytes);
         }
     }
-    let mut add = |name: &str, value: &str| append_user_property(&mut out, name, value);
-    add("dl-id", &format!("{node}-{}", letter.id.0));
-    add("dl-reason", letter.reason.as_str());
-    add("dl-first-reason", letter.first_reason.as_str());
-    if let Some(code) = letter.reason_code {
-        add("dl-rc", &format!("0x{:02X}", code.0));
+    for (name, value) in letter_facts(letter, node) {
+        append_user_property(&mut out, name, &value);
     }
-    if let Some(text) = &letter.reason_string {
-        add("dl-rc-text", text);
-    }
-    add("dl-topic", &message.topic);
-    add("dl-owner", &letter.owner_name);
-    if let Some(filter) = &letter.filter {
-        add("dl-filter", filter);
-    }
-    add("dl-qos", &(letter.qos as u8).to_string());
-    add("dl-retain", if letter.retain { "1" } else { "0" });
-    add("dl-deliveries", &letter.deliveries.to_string());
-    add("dl-deaths", &letter.deaths.to_string());
-    add("dl-redrives", &letter.redrives.to_string());
+    out.into()
+}
+
+/// What is to be said of a death, in the order of the User Properties.
+pub fn letter_facts(letter: &DeadLetter, node: &str) -> Vec<(&'static str, String)> {
+    let message = &letter.message;
     let age = letter.died.since(message.received);
     let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    add("dl-received", &rfc3339(letter.died_unix_ms.saturating_sub(age_ms)));
-    add("dl-time", &rfc3339(letter.died_unix_ms));
-    add("dl-age-ms", &age_ms.to_string());
-    if let Some(expiry) = message.expiry {
-        add("dl-expiry", &expiry.to_string());
+    let some = |name, value: Option<String>| value.map(|value| (name, value));
+    let facts = [
+        some("dl-id", Some(dl_id(letter, node))),
+        some("dl-reason", Some(letter.reason.as_str().into())),
+        some("dl-first-reason", Some(letter.first_reason.as_str().into())),
+        some("dl-rc", letter.reason_code.map(|code| format!("0x{:02X}", code.0))),
+        some("dl-rc-text", letter.reason_string.as_deref().map(Into::into)),
+        some("dl-topic", Some(message.topic.as_ref().into())),
+        some("dl-owner", Some(letter.owner_name.as_ref().into())),
+        some("dl-filter", letter.filter.as_deref().map(Into::into)),
+        some("dl-qos", Some((letter.qos as u8).to_string())),
+        some("dl-retain", Some(u8::from(letter.retain).to_string())),
+        some("dl-deliveries", Some(letter.deliveries.to_string())),
+        some("dl-deaths", Some(letter.deaths.to_string())),
+        some("dl-redrives", Some(letter.redrives.to_string())),
+        some("dl-received", Some(rfc3339(letter.died_unix_ms.saturating_sub(age_ms)))),
+        some("dl-time", Some(rfc3339(letter.died_unix_ms))),
+        some("dl-age-ms", Some(age_ms.to_string())),
+        some("dl-expiry", message.expiry.map(|expiry| expiry.to_string())),
+        some("dl-broker", Some(node.into())),
+    ];
+    facts.into_iter().flatten().collect()
+}
+
+/// Everything in one JSON object: the facts under their names without `dl-`, the publisher's own
+/// User Properties in their order, and the payload as text where it is UTF-8, else in base64.
+fn envelope(letter: &DeadLetter, node: &str) -> Bytes {
+    let mut object = serde_json::Map::new();
+    for (name, value) in letter_facts(letter, node) {
+        object.insert(name.trim_start_matches("dl-").into(), value.into());
     }
-    add("dl-broker", node);
-    out.into()
+    let own = PassedOn::new(&letter.message.properties)
+        .filter_map(|property| property.user_name().zip(property.user_value()))
+        .map(|(name, value)| serde_json::json!([name, value]));
+    object.insert("user_properties".into(), own.collect());
+    match str::from_utf8(&letter.message.payload) {
+        Ok(text) => object.insert("payload".into(), text.into()),
+        Err(_) => {
+            let text = BASE64_STANDARD.encode(&letter.message.payload);
+            object.insert("payload_base64".into(), text.into())
+        }
+    };
+    serde_json::Value::Object(object).to_string().into()
 }
 
 /// RFC 3339 in milliseconds, UTC. What no clock shows becomes the end of the year 9999.
@@ -162,13 +190,5 @@ mod tests {
         assert!(level.starts_with(&format!("{}~", "x".repeat(63))), "{level}");
         assert_ne!(level, owner_level(&format!("{long}/")));
         assert!(level.len() <= OWNER_MAX);
-    }
-
-    #[test]
-    fn only_the_first_level_makes_a_dead_topic() {
-        assert!(is_dead_topic("$dead/expired/a/b"));
-        assert!(is_dead_topic("$dead"));
-        assert!(!is_dead_topic("$deadly/a"));
-        assert!(!is_dead_topic("a/$dead"));
     }
 }

@@ -16,16 +16,19 @@ mod deliver;
 mod doomed;
 mod group;
 mod letter;
+mod operator;
 mod publish;
 mod pump;
+mod redrive;
 mod restore;
 mod retained;
 mod subscribe;
 mod sys;
+mod task;
 mod timer;
 mod will;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -41,13 +44,17 @@ use crate::session::queue::Totals;
 use crate::session::violation::Violation;
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{
-    CloseCause, ConnectionId, Event, Loaded, MessageId, OwnerId, RecordNumber, SessionId,
+    CloseCause, ConnectionId, Event, Letters, Loaded, MessageId, OwnerId, RecordNumber, SessionId,
     StoreState, Turn,
 };
+
+pub use letter::letter_facts;
+pub use operator::SessionView;
 
 use dead_letter::{Cemetery, Death};
 use doomed::Doomed;
 use group::Group;
+use task::Tasks;
 use timer::{Timer, Timers};
 
 /// Timers that are handled in one go; the rest is due at once, after others had their turn.
@@ -78,13 +85,14 @@ pub struct Broker {
     /// The session of each connection, by slot.
     links: Vec<Option<(u32, SessionId)>>,
     sessions: Map<SessionId, Box<Session>>,
-    clients: Map<Arc<str>, SessionId>,
+    clients: BTreeMap<Arc<str>, SessionId>,
     groups: Map<OwnerId, Group>,
     group_ids: Map<Arc<str>, OwnerId>,
     subscriptions: Subscriptions,
     retained: Retained,
     cemetery: Cemetery,
     doomed: Doomed,
+    tasks: Tasks,
     deaths: VecDeque<Death>,
     timers: Timers,
     totals: Totals,
@@ -113,13 +121,14 @@ impl Broker {
             last_message: 0,
             links: Vec::new(),
             sessions: new_map(seed),
-            clients: new_map(seed),
+            clients: BTreeMap::new(),
             groups: new_map(seed),
             group_ids: new_map(seed),
             subscriptions: Subscriptions::new(seed),
             retained: Retained::default(),
             cemetery: Cemetery::default(),
             doomed: Doomed::default(),
+            tasks: Tasks::default(),
             deaths: VecDeque::new(),
             timers,
             totals: Totals::default(),
@@ -232,6 +241,12 @@ impl Broker {
     /// Stored copies came.
     pub fn handle_loaded(&mut self, loaded: Loaded, now: Timestamp, turn: &mut Turn) {
         self.loaded(&loaded, now, turn);
+        self.settle(now, turn);
+    }
+
+    /// Dead letters of a [`crate::turn::LetterLoad`] came.
+    pub fn handle_letters(&mut self, letters: &Letters, now: Timestamp, turn: &mut Turn) {
+        self.letters(letters, now, turn);
         self.settle(now, turn);
     }
 

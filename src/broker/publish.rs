@@ -3,11 +3,12 @@
 //! Invariant: a refusal is decided before anything is queued or sent; what is acknowledged waits
 //! for every record that its own packet made.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Broker, letter};
+use super::Broker;
 use crate::auth::{Access, Who};
 use crate::mqtt::packet::{PacketId, Payload, Publish};
 use crate::mqtt::reply::{Ack, Reply};
@@ -20,7 +21,13 @@ use crate::turn::{Event, Record, RecordNumber, SessionId, StoreState, Turn};
 /// Why a PUBLISH is not taken, though it is well-formed.
 struct Refusal {
     reason: ReasonCode,
-    why: &'static str,
+    why: Cow<'static, str>,
+}
+
+impl Refusal {
+    fn new(reason: ReasonCode, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, why: why.into() }
+    }
 }
 
 impl Broker {
@@ -60,6 +67,9 @@ impl Broker {
         let until = if until > before { until } else { RecordNumber::default() };
         let message = Arc::new(self.to_message(&publish, topic, now));
         let count = self.accept(&message, Some(id), until, now, turn);
+        if count == 0 {
+            self.note_no_subscribers(&message, now, turn);
+        }
         self.settle(now, turn); // The acknowledgement waits for what died of it, too.
         self.acknowledge(id, &publish, count, before, turn);
         Ok(())
@@ -108,10 +118,15 @@ impl Broker {
         Ok(())
     }
 
-    fn refuse_publish(&self, id: SessionId, publish: &Publish<'_>, topic: &str) -> Option<Refusal> {
+    fn refuse_publish(
+        &mut self,
+        id: SessionId,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Option<Refusal> {
         if !self.may_publish(id, topic) {
             let why = "no right to publish to this topic";
-            return Some(Refusal { reason: ReasonCode::NOT_AUTHORIZED, why });
+            return Some(Refusal::new(ReasonCode::NOT_AUTHORIZED, why));
         }
         let is_durable = publish.qos != QoS::AtMostOnce || publish.retain;
         let why = match self.store {
@@ -120,16 +135,20 @@ impl Broker {
             StoreState::Failing => Some("the store fails"),
         };
         if let Some(why) = why.filter(|_| is_durable) {
-            return Some(Refusal { reason: ReasonCode::QUOTA_EXCEEDED, why });
+            return Some(Refusal::new(ReasonCode::QUOTA_EXCEEDED, why));
         }
         let is_new_retained = publish.retain
             && !publish.payload.as_slice().is_empty()
             && self.retained.len() >= self.settings.limits.retained_messages
             && self.retained.get(topic).is_none();
-        is_new_retained.then_some(Refusal {
-            reason: ReasonCode::QUOTA_EXCEEDED,
-            why: "too many retained messages",
-        })
+        if is_new_retained {
+            let why = "too many retained messages";
+            return Some(Refusal::new(ReasonCode::QUOTA_EXCEEDED, why));
+        }
+        let size = topic.len() + publish.properties.len() + publish.payload.as_slice().len();
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let why = self.refuses(id, topic, publish.qos, size)?;
+        Some(Refusal::new(ReasonCode::QUOTA_EXCEEDED, why))
     }
 
     /// Nobody publishes to `$dead/…` and `$SYS/…`; else the ACL decides.
@@ -140,7 +159,8 @@ impl Broker {
     }
 
     pub(super) fn allows_publish(&self, who: Who<'_>, topic: &str) -> bool {
-        let is_ours = letter::is_dead_topic(topic) || topic.starts_with("$SYS/");
+        let is_ours =
+            self.settings.dead_letters.topic.is_letter(topic) || topic.starts_with("$SYS/");
         let acl = self.acl.as_ref();
         !is_ours && acl.is_none_or(|acl| acl.allows(who, Access::Publish, topic))
     }
@@ -173,9 +193,9 @@ impl Broker {
         };
         let tolerate = is_unauthorized && !self.settings.rights.close_unauthorized_publish;
         if version == Version::V311 && !tolerate {
-            return self.dismiss(id, reason, refusal.why.into(), now, turn);
+            return self.dismiss(id, reason, refusal.why.as_ref().into(), now, turn);
         }
-        let text = (version == Version::V5).then(|| refusal.why.into());
+        let text = (version == Version::V5).then(|| refusal.why.as_ref().into());
         let ack = ack(packet_id, reason, text);
         let reply = match publish.qos {
             QoS::ExactlyOnce => Reply::PubRec(ack),
@@ -233,6 +253,7 @@ impl Broker {
             retain: publish.retain,
             received: now,
             expiry: publish.message_expiry.or(self.settings.limits.message_expiry),
+            past: None,
         }
     }
 }

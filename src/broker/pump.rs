@@ -3,7 +3,7 @@
 
 use super::Broker;
 use super::dead_letter::Death;
-use super::deliver::{limits_passed, may_receive};
+use super::deliver::{may_receive, surplus};
 use super::timer::Timer;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::PacketId;
@@ -41,7 +41,10 @@ impl Broker {
         if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
             turn.loads.extend(session.next_load());
         }
-        if !session.groups.is_empty() && session.can_take() {
+        let has_groups = !session.groups.is_empty() && session.can_take();
+        self.watch_acks(id);
+        let session = self.session(id);
+        if has_groups {
             for group in session.groups.clone() {
                 self.dispatch(group, now, turn);
             }
@@ -109,14 +112,14 @@ impl Broker {
             let Some((queue, totals)) = self.queue(owner) else {
                 return;
             };
-            if !limits_passed(&limits, queue, totals) {
+            let Some(reason) = surplus(&limits, queue, totals) else {
                 return;
-            }
+            };
             let Some(oldest) = queue.pop(totals) else {
                 return;
             };
             let stored = queue.is_stored();
-            self.deaths.push_back(Death::new(owner, stored, oldest, DeadReason::QueueFull));
+            self.deaths.push_back(Death::new(owner, stored, oldest, reason));
         }
     }
 

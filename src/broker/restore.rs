@@ -82,6 +82,7 @@ impl Broker {
                 self.retained.set(topic, message);
             }
             Record::DeadIndex(index) => self.keep(index, now),
+            Record::Task(task) => self.restore_task(*task, now),
             other => unreachable!("the store gives back states, not {other:?}"),
         }
     }

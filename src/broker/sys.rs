@@ -43,6 +43,7 @@ impl Broker {
             retain: true,
             received: now,
             expiry: None,
+            past: None,
         });
         self.retained.set(message.topic.clone(), Some(message.clone()));
         self.route(&message, None, RecordNumber::default(), now, turn);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Broker;
 use crate::mqtt::ReasonCode;
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, EndCause, OwnerId, SessionId, Turn};
+use crate::turn::{ConnectionId, DeadId, EndCause, OwnerId, SessionId, Turn};
 
 /// Between two summaries of what could not be delivered.
 pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
@@ -19,6 +19,8 @@ pub(super) const AGE_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) enum Timer {
     /// A client may have been silent for too long.
     KeepAlive(ConnectionId),
+    /// A client may have sat on its oldest message for too long.
+    AckTimeout(ConnectionId),
     /// A session may have expired.
     SessionExpiry(SessionId),
     /// A will may be due.
@@ -31,6 +33,10 @@ pub(super) enum Timer {
     Burial,
     /// Dead letters may be kept too long.
     LetterAge,
+    /// A dead letter may be redriven.
+    Retry(DeadId),
+    /// A task over dead letters goes on.
+    Task,
     /// A minute after the first undelivered message.
     Summary,
     /// `$SYS` is due.
@@ -67,12 +73,15 @@ impl Broker {
     pub(super) fn timer(&mut self, timer: Timer, now: Timestamp, turn: &mut Turn) {
         match timer {
             Timer::KeepAlive(id) => self.check_keep_alive(id, now, turn),
+            Timer::AckTimeout(id) => self.check_ack_timeout(id, now, turn),
             Timer::SessionExpiry(id) => self.check_session_expiry(id, now, turn),
             Timer::Will(id) => self.check_will_due(id, now, turn),
             Timer::QueueExpiry(id) => self.expire_queue(id, now, turn),
             Timer::Retained(id) => self.pump(id, now, turn),
             Timer::Burial => self.bury_doomed(now, turn),
             Timer::LetterAge => self.forget_old_letters(now, turn),
+            Timer::Retry(id) => self.retry(id, turn),
+            Timer::Task => self.go_on(turn),
             Timer::Summary => self.summarize_undelivered(now, turn),
             Timer::Sys => self.publish_sys(now, turn),
         }

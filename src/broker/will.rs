@@ -25,6 +25,7 @@ impl Broker {
             retain: will.retain,
             received: now,
             expiry: will.message_expiry.or(self.settings.limits.message_expiry),
+            past: None,
         };
         WillRecord { message, delay: will.delay }
     }

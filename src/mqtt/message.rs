@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::QoS;
+use crate::dead_reason::DeadReason;
 use crate::time::Timestamp;
 
 /// An application message, immutable, owned by nobody's read buffer.
@@ -25,6 +26,21 @@ pub struct Message {
     pub received: Timestamp,
     /// Message Expiry Interval in seconds, as it was at `received`.
     pub expiry: Option<u32>,
+    /// What it died of before, if it comes back from the dead.
+    pub past: Option<Arc<Past>>,
+}
+
+/// The earlier deaths of a message that was redriven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The number of its first dead letter: `dl-id` stays what it was.
+    pub letter: u64,
+    /// Why it died first.
+    pub first_reason: DeadReason,
+    /// How often it died.
+    pub deaths: u32,
+    /// How often it was redriven.
+    pub redrives: u32,
 }
 
 impl Message {

@@ -27,7 +27,7 @@ use crate::mqtt::Packet;
 use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
 use crate::time::{Timestamp, WallClock};
-use crate::turn::{CloseCause, ConnectionId, Event, Load, Record, RecordNumber, Turn};
+use crate::turn::{CloseCause, ConnectionId, Event, LetterLoad, Load, Record, RecordNumber, Turn};
 
 /// What the engine asks of the store.
 pub(super) trait Disk: Send + Sync {
@@ -40,8 +40,12 @@ pub(super) trait Disk: Send + Sync {
         wanted: bool,
         checkpoint: Checkpoint,
     );
+    /// See [`store::Store::ask`].
+    fn ask(&self, letters: &mut Vec<LetterLoad>);
     /// See [`store::Store::is_full`].
     fn is_full(&self) -> bool;
+    /// See [`store::Store::snapshot`].
+    fn snapshot(&self) -> Result<store::Snapshot, StoreError>;
     /// See [`store::Store::stop`].
     fn stop(&self) -> Result<(), StoreError>;
 }
@@ -260,6 +264,11 @@ impl Engine {
         }
     }
 
+    /// What is on disk now.
+    pub(super) fn snapshot(&self) -> Result<store::Snapshot, StoreError> {
+        self.disk().snapshot()
+    }
+
     /// Stops the store: all that was submitted is on disk then.
     pub(super) fn stop_store(&self) -> Result<(), StoreError> {
         self.disk().stop()
@@ -367,13 +376,17 @@ impl Step<'_> {
             lock(&engine.waiting).append(&mut self.work.listed);
         }
         let turn = &mut core.turn;
-        if self.work.wanted || !turn.records.is_empty() || !turn.loads.is_empty() {
+        let has_asks = !turn.loads.is_empty() || !turn.letters.is_empty();
+        if self.work.wanted || !turn.records.is_empty() || has_asks {
             let checkpoint = Checkpoint { at: self.now, unix_ms: core.wall.unix_ms(self.now) };
             let last = turn.last_record();
             // A load's answer has to know all that was decided before it was asked for.
             let wanted = self.work.wanted || !turn.loads.is_empty();
             let disk = engine.disk();
             disk.submit(&mut turn.records, &mut turn.loads, last, wanted, checkpoint);
+            if !turn.letters.is_empty() {
+                disk.ask(&mut turn.letters);
+            }
             engine.submitted.store(self.now.0, Ordering::Relaxed);
         }
         let next = core.broker.next_timeout().map_or(u64::MAX, |next| next.0);
@@ -445,8 +458,16 @@ impl Disk for store::Store {
         Self::submit(self, records, loads, last, wanted, checkpoint);
     }
 
+    fn ask(&self, letters: &mut Vec<LetterLoad>) {
+        Self::ask(self, letters);
+    }
+
     fn is_full(&self) -> bool {
         Self::is_full(self)
+    }
+
+    fn snapshot(&self) -> Result<store::Snapshot, StoreError> {
+        Self::snapshot(self)
     }
 
     fn stop(&self) -> Result<(), StoreError> {

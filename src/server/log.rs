@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::outbox::Peer;
 use crate::mqtt::Version;
+use crate::store::{self, Restored};
 use crate::turn::{ConnectionId, DisconnectedBy, Event, Record, StoreState};
 
 /// Between two lines of a kind that could flood the log.
@@ -130,13 +131,31 @@ pub(super) fn restored(records: &[Record]) {
     }
 }
 
-/// The data file was corrupt.
-pub(super) fn set_aside(path: &Path) {
-    error!(
-        target: "kedgemq",
-        file = %path.display(),
-        "the data file is corrupt: it was renamed, and a new one was started without its sessions"
-    );
+/// What was wrong with the data file, if anything.
+pub(super) fn opened(path: &Path, was_blank: bool, restored: &Restored) {
+    if let Some(aside) = &restored.set_aside {
+        let why = restored.broken.as_ref().map(ToString::to_string);
+        error!(
+            target: "kedgemq",
+            file = %aside.display(),
+            why,
+            note = "`kedgemq store check FILE` reads it; a backup can take its place",
+            "the data file is corrupt: it was renamed, and a new one was started without its \
+             sessions"
+        );
+    }
+    if was_blank {
+        warn!(
+            target: "kedgemq",
+            file = %path.display(),
+            "the data file held nothing, so this is a new start: either its making was cut short, \
+             or it was truncated or zeroed since"
+        );
+    }
+    let count = store::set_aside_files(path).len();
+    if count > 0 {
+        warn!(target: "kedgemq", count, "corrupt data files lie beside the data file");
+    }
 }
 
 /// A connection that came to nothing before its CONNECT.

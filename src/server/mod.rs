@@ -9,6 +9,7 @@ mod admit;
 mod clock;
 mod connection;
 mod engine;
+mod handle;
 mod link;
 mod log;
 mod outbox;
@@ -43,6 +44,7 @@ use accept::{Gate, accept};
 use admit::Door;
 use clock::Clock;
 use engine::Engine;
+pub use handle::Handle;
 use log::Seldom;
 use witness::Ear;
 
@@ -114,7 +116,7 @@ pub struct Control {
     /// New rights.
     pub reload: mpsc::Receiver<Option<Acl>>,
     /// Told once, when sessions are restored and connections are accepted.
-    pub started: Option<oneshot::Sender<()>>,
+    pub started: Option<oneshot::Sender<Handle>>,
 }
 
 /// Why a server cannot start, or could not stop as it should.
@@ -147,7 +149,10 @@ impl std::error::Error for ServeError {
 pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
     let Control { shutdown, mut reload, started } = control;
     let packet_size = setup.settings.limits.packet_size;
+    let path = setup.store.path.clone();
+    let was_blank = store::is_blank(&path);
     let (database, restored) = store::open(setup.store).map_err(ServeError::Open)?;
+    log::opened(&path, was_blank, &restored);
     let engine =
         Arc::new(restore(setup.settings, restored, setup.max_downtime, setup.outbox_bytes));
     engine.set_acl(setup.acl);
@@ -170,7 +175,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
         tasks.spawn(accept(Arc::clone(&gate), listener, shutdown.clone()));
     }
     if let Some(started) = started {
-        let _ = started.send(()); // Nobody may want to know.
+        let _ = started.send(Handle(Arc::clone(&engine))); // Nobody may want to know.
     }
     steer(&engine, shutdown, &mut reload).await;
     tasks.shutdown().await;
@@ -219,9 +224,6 @@ fn restore(
     let unix_ms = clock::unix_ms();
     let clock = Clock::continue_from(restored.checkpoint, unix_ms, max_downtime);
     let now = clock.now();
-    if let Some(path) = restored.set_aside {
-        log::set_aside(&path);
-    }
     log::restored(&restored.records);
     let wall = WallClock::new(now, unix_ms);
     let mut broker = Broker::new(settings, seed(), now);

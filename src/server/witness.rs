@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::log;
 use super::work::By;
 use crate::store::Witness;
-use crate::turn::{Loaded, RecordNumber, StoreState};
+use crate::turn::{Letters, Loaded, RecordNumber, StoreState};
 
 /// The engine, as the store knows it.
 pub(super) struct Ear(pub(super) Weak<Engine>);
@@ -22,6 +22,14 @@ impl Witness for Ear {
         if let Some(engine) = self.0.upgrade() {
             engine.turn(By::Storage, |step| {
                 step.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
+            });
+        }
+    }
+
+    fn letters(&self, letters: Letters) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.turn(By::Storage, |step| {
+                step.call(|broker, now, turn| broker.handle_letters(&letters, now, turn));
             });
         }
     }

@@ -41,6 +41,8 @@ pub struct Link {
     pub messages_in: u64,
     /// PUBLISH packets to the client.
     pub messages_out: u64,
+    /// Whether a timer looks after its oldest unacknowledged message.
+    pub ack_watched: bool,
     /// Whether its outbox is over its limit.
     pub outbox_full: bool,
     aliases: Aliases,
@@ -63,6 +65,7 @@ impl Link {
             said: 0,
             messages_in: 0,
             messages_out: 0,
+            ack_watched: false,
             outbox_full: false,
             aliases: Aliases::default(),
         }

@@ -66,6 +66,8 @@ pub struct Session {
     pub outbound: Outbound,
     /// The share groups it is a member of.
     pub groups: Vec<OwnerId>,
+    /// Copies that died, or were dropped, since the broker started, by reason.
+    pub undelivered: BTreeMap<&'static str, u64>,
     /// The connection, while there is one.
     pub link: Option<Box<Link>>,
 }
@@ -111,6 +113,7 @@ impl Session {
             queue: Queue::new(stored),
             outbound: Outbound::default(),
             groups: Vec::new(),
+            undelivered: BTreeMap::new(),
             link: None,
         }
     }

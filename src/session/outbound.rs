@@ -143,6 +143,19 @@ impl Outbound {
         std::mem::take(&mut self.in_flight)
     }
 
+    /// Takes the QoS 1 copies of these owners.
+    pub fn take_of(&mut self, owners: &[OwnerId]) -> Vec<InFlight> {
+        let is_wanted =
+            |sent: &InFlight| owners.contains(&sent.owner) && sent.entry.qos == QoS::AtLeastOnce;
+        let mut taken = Vec::new();
+        for at in (0..self.in_flight.len()).rev() {
+            if is_wanted(&self.in_flight[at]) {
+                taken.extend(self.take(at));
+            }
+        }
+        taken
+    }
+
     /// The oldest in-flight PUBLISH: a failed delivery is charged to it alone.
     pub fn oldest_unacknowledged(&mut self) -> Option<&mut InFlight> {
         let told = self.told;

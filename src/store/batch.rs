@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::turn::{DeadLetter, Marks, OwnerId, Record, RecordNumber};
 
 use super::row::{self, ENDED, RowKey, WHOLE};
-use super::{Checkpoint, record};
+use super::{Checkpoint, record, task};
 
 /// A buffer that grew past this is not kept for the next batch.
 const KEPT_BUFFER: usize = 1024 * 1024;
@@ -119,6 +119,8 @@ impl Batch {
             },
             Record::Dead(letter) => self.add_dead(letter),
             Record::DeadForgotten { id } => self.remove(RowKey::Dead(id.0)),
+            Record::Task(task) => self.put(task::row(task)),
+            Record::TaskEnded { id } => self.remove(RowKey::Task(*id)),
             // Given back at start only; the core writes neither.
             Record::Marks(marks) => self.raise_marks(*marks),
             Record::DeadIndex(_) | Record::Backlog(_) => {}

@@ -8,20 +8,21 @@ use redb::{
     Durability, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction,
 };
 
-use crate::turn::{DeadId, DeadLetter, Load, Loaded, Record};
+use crate::turn::{DeadId, DeadLetter, LetterLoad, Letters, Load, Loaded, Record};
 
 use super::batch::{Batch, larger};
-use super::collect::collect;
+use super::cold::{BODIES, COLD, COLD_INDEX, Cold, Limits, Mover};
 use super::encoding::Broken;
 use super::fault::Fault;
-use super::index::{Found, Index};
-use super::load::read_copies;
-use super::log::{self, Appender, LOG};
+use super::index::Index;
+use super::load;
+use super::log::{self, LOG};
+use super::log_writer::LogWriter;
 use super::meta::{self, META, State};
 use super::restore::restore;
 use super::row::{self, RowKey};
 use super::source::{Source, Time};
-use super::{Checkpoint, Options, StoreError};
+use super::{Checkpoint, ColdCounts, Options, StoreError};
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u64, &str), &[u8]> =
     TableDefinition::new("subscriptions");
 pub(super) const GROUPS: TableDefinition<'_, (u64, u8), &[u8]> = TableDefinition::new("groups");
 pub(super) const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
+pub(super) const TASKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tasks");
 pub(super) const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead");
 /// The log is not collected for its size below this.
 const LOG_BYTES: u64 = 32 * 1024 * 1024;
@@ -41,6 +43,7 @@ pub struct Database {
     pub(super) source: Source,
     pub(super) options: Options,
     log_bytes: u64,
+    mover: Mover,
     /// `None` after an error, until it is opened again.
     redb: Option<redb::Database>,
     state: State,
@@ -59,6 +62,7 @@ impl Database {
             source,
             options,
             log_bytes: LOG_BYTES,
+            mover: Mover::default(),
             redb: None,
             state: State::default(),
             index: Index::default(),
@@ -67,7 +71,7 @@ impl Database {
         };
         database.load_file(Time::First)?;
         let read = database.begin_read()?;
-        let records = restore(&read, &database.index, database.state.marks);
+        let records = restore(&read, &mut database.index, database.state.marks);
         let records = records.map_err(|error| database.fault(error))?;
         Ok((database, records))
     }
@@ -75,6 +79,31 @@ impl Database {
     /// Sets from which size on the log is collected while it is mostly dead, in bytes.
     pub fn limit_log(&mut self, bytes: u64) {
         self.log_bytes = bytes;
+    }
+
+    /// Sets from how many needed bytes of the log on copies that wait move to the cold tables.
+    pub fn limit_hot(&mut self, bytes: u64) {
+        self.mover.limits = Limits::new(bytes);
+    }
+
+    /// What happened in the cold tables since the file was opened or opened again.
+    pub fn cold_counts(&self) -> ColdCounts {
+        self.index.cold.counts()
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_chunks(&self) -> usize {
+        self.index.cold.open_chunks()
+    }
+
+    /// Whether [`work`](Self::work) has something to do.
+    pub fn has_work(&self) -> bool {
+        self.mover.is_moving() || self.index.cold.is_clearing()
+    }
+
+    /// Goes on with what commits do beside: moves copies, removes what is left of owners.
+    pub fn work(&mut self) -> Result<(), StoreError> {
+        self.confirm(self.state.checkpoint)
     }
 
     /// The time of the last commit; `None` before the first.
@@ -98,16 +127,8 @@ impl Database {
 
     /// The stored copies of a range, in order, whole, up to the limits.
     pub fn load(&mut self, load: Load) -> Result<Loaded, StoreError> {
-        let found = self.index.find(load);
-        let copies = if found.places.is_empty() && self.redb.is_some() {
-            Vec::new()
-        } else {
-            let read = self.begin_read()?;
-            let copies = read_copies(&read, &self.index, &found.places);
-            copies.map_err(|error| self.fault(error))?
-        };
-        let Found { has_more, soonest_expiry, .. } = found;
-        Ok(Loaded { load, copies, has_more, soonest_expiry })
+        let read = self.begin_read()?;
+        load::load(&read, &mut self.index, load).map_err(|error| self.fault(error))
     }
 
     /// A kept dead letter, whole.
@@ -118,6 +139,29 @@ impl Database {
         row.map(|row| row::read_dead(id, row.value()))
             .transpose()
             .map_err(|Broken| self.fault(Fault::Row("dead")))
+    }
+
+    /// The kept dead letters of a range, in order, whole, up to the limits.
+    pub fn letters(&self, load: LetterLoad) -> Result<Letters, StoreError> {
+        let read = self.begin_read()?;
+        let table = read.open_table(DEAD).map_err(|error| self.fault(error))?;
+        let rows = table.range(load.first.0..=load.last.0).map_err(|error| self.fault(error))?;
+        let mut letters = Letters { load, letters: Vec::new(), has_more: false };
+        let mut bytes = 0;
+        for row in rows {
+            let (id, value) = row.map_err(|error| self.fault(error))?;
+            let letter = row::read_dead(DeadId(id.value()), value.value())
+                .map_err(|Broken| self.fault(Fault::Row("dead")))?;
+            bytes += letter.message.size() as u64;
+            let count = letters.letters.len() as u64;
+            let is_over = count >= u64::from(load.count) || bytes > u64::from(load.bytes);
+            if count > 0 && is_over {
+                letters.has_more = true;
+                break;
+            }
+            letters.letters.push(letter);
+        }
+        Ok(letters)
     }
 
     /// Closes the file, if it is open, and opens it again: after an error.
@@ -160,6 +204,7 @@ impl Database {
         match result {
             Ok(()) => {
                 self.state = *state;
+                self.source.proof().write(state.batch);
                 Ok(())
             }
             Err(error) => {
@@ -175,10 +220,18 @@ impl Database {
         let mut transaction = redb.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(self.options.two_phase_commit);
+        transaction.set_quick_repair(self.source.is_large());
+        let stream = batch.map_or(&[][..], |batch| &batch.log);
+        self.index.now = state.checkpoint.at;
+        LogWriter {
+            transaction: &transaction,
+            index: &mut self.index,
+            mover: &mut self.mover,
+            next_row: &mut self.next_row,
+            log_bytes: self.log_bytes,
+        }
+        .write(stream)?;
         if let Some(batch) = batch {
-            let mut log = transaction.open_table(LOG)?;
-            append(&mut log, &mut self.index, &mut self.next_row, &batch.log, self.log_bytes)?;
-            drop(log);
             write_rows(&transaction, batch)?;
         }
         meta::write(&mut transaction.open_table(META)?, state)?;
@@ -192,12 +245,16 @@ impl Database {
         if read.0.batch < self.state.batch {
             return Err(self.fault(Fault::Exchanged));
         }
+        if self.source.proof().read() > Some(read.0.batch) {
+            return Err(self.fault(Fault::WentBack));
+        }
         (self.state, self.index, self.next_row) = read;
+        self.mover.reset();
         self.redb = Some(redb);
         Ok(())
     }
 
-    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+    pub(super) fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
         let redb = self.redb.as_ref().ok_or_else(|| self.fault(Fault::Closed))?;
         redb.begin_read().map_err(|error| self.fault(error))
     }
@@ -205,29 +262,6 @@ impl Database {
     fn fault(&self, fault: impl Into<Fault>) -> StoreError {
         fault.into().explain(self.source.path())
     }
-}
-
-/// Writes a batch to the log, and collects.
-fn append(
-    table: &mut Table<'_, u64, &'static [u8]>,
-    index: &mut Index,
-    next: &mut u64,
-    stream: &[u8],
-    limit: u64,
-) -> Result<(), Fault> {
-    let before = *next;
-    Appender { table, index, next }.append(stream)?;
-    index.settle();
-    let collection = collect(index, before, limit, |segment, records| {
-        log::read_segment(table, segment.key, segment.rows, records)
-    })?;
-    if collection.rows.is_empty() {
-        return Ok(());
-    }
-    table.retain_in(collection.rows.clone(), |_, _| false)?;
-    Appender { table, index, next }.append(&collection.survivors)?;
-    index.settle();
-    Ok(())
 }
 
 fn write_rows(transaction: &WriteTransaction, batch: &Batch) -> Result<(), Fault> {
@@ -267,6 +301,7 @@ impl<'t> OpenTable<'t> {
             RowKey::Group(..) => Self::Parts(transaction.open_table(GROUPS)?),
             RowKey::Retained(_) => Self::Retained(transaction.open_table(RETAINED)?),
             RowKey::Dead(_) => Self::Dead(transaction.open_table(DEAD)?),
+            RowKey::Task(_) => Self::Dead(transaction.open_table(TASKS)?),
         })
     }
 
@@ -279,7 +314,7 @@ impl<'t> OpenTable<'t> {
                 set(table, (*id, &**filter), value)
             }
             (Self::Retained(table), RowKey::Retained(topic)) => set(table, &**topic, value),
-            (Self::Dead(table), RowKey::Dead(id)) => set(table, *id, value),
+            (Self::Dead(table), RowKey::Dead(id) | RowKey::Task(id)) => set(table, *id, value),
             _ => unreachable!("the table of another row"),
         }
     }
@@ -297,28 +332,43 @@ fn set<'k, K: redb::Key>(
     Ok(())
 }
 
-/// Reads what stands in memory while the file is open; fills a new file with empty tables.
+/// Reads what stands in memory while the file is open; fills a new file with empty tables, and
+/// gives one of an older format those that it lacks.
 fn read_file(redb: &redb::Database) -> Result<(State, Index, u64), Fault> {
-    if redb.begin_read()?.list_tables()?.next().is_none() {
-        create_tables(redb)?;
+    let is_new = redb.begin_read()?.list_tables()?.next().is_none();
+    if is_new || meta::read(&redb.begin_read()?.open_table(META)?)?.1 {
+        create_tables(redb, is_new)?;
     }
     let read = redb.begin_read()?;
-    let state = meta::read(&read.open_table(META)?)?;
-    let (index, next_row) = log::read_all(&read.open_table(LOG)?)?;
+    let (state, _) = meta::read(&read.open_table(META)?)?;
+    let (chunks, rows) = (read.open_table(COLD)?, read.open_table(COLD_INDEX)?);
+    let cold = Cold::read(&rows)?;
+    let mut index = Index::default();
+    index.now = state.checkpoint.at;
+    index.cold = cold;
+    let next_row = log::read_all(&read.open_table(LOG)?, &mut index, |index| {
+        index.cold.apply(&chunks, &rows)
+    })?;
     Ok((state, index, next_row))
 }
 
-fn create_tables(redb: &redb::Database) -> Result<(), Fault> {
+fn create_tables(redb: &redb::Database, is_new: bool) -> Result<(), Fault> {
     let transaction = redb.begin_write()?;
     transaction.open_table(LOG)?;
+    transaction.open_table(COLD)?;
+    transaction.open_table(COLD_INDEX)?;
+    transaction.open_table(BODIES)?;
     transaction.open_table(SESSIONS)?;
     transaction.open_table(SUBSCRIPTIONS)?;
     transaction.open_table(GROUPS)?;
     transaction.open_table(RETAINED)?;
     transaction.open_table(DEAD)?;
+    transaction.open_table(TASKS)?;
     let mut table = transaction.open_table(META)?;
     meta::write_format(&mut table)?;
-    meta::write(&mut table, &State::default())?;
+    if is_new {
+        meta::write(&mut table, &State::default())?;
+    }
     drop(table);
     transaction.commit()?;
     Ok(())

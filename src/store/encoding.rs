@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::dead_reason::DeadReason;
+use crate::mqtt::message::Past;
 use crate::mqtt::reply::SubscriptionIds;
 use crate::mqtt::{Message, QoS};
 use crate::time::Timestamp;
@@ -161,17 +163,39 @@ impl<'a> Reader<'a> {
 
     /// See [`put_message`].
     pub(super) fn message(&mut self) -> Result<Message, Broken> {
-        Ok(Message {
-            topic: self.text()?.into(),
-            properties: Bytes::copy_from_slice(self.bytes()?),
-            payload: Bytes::copy_from_slice(self.bytes()?),
-            qos: self.qos()?,
-            retain: self.flag()?,
-            received: self.timestamp()?,
-            expiry: self.optional_small()?,
+        let topic = self.text()?.into();
+        let properties = Bytes::copy_from_slice(self.bytes()?);
+        let payload = Bytes::copy_from_slice(self.bytes()?);
+        let qos = self.qos()?;
+        let flags = self.byte()?;
+        if flags & !(RETAIN | PAST) != 0 {
+            return Err(Broken);
+        }
+        let (received, expiry) = (self.timestamp()?, self.optional_small()?);
+        let past = if flags & PAST == 0 { None } else { Some(Arc::new(self.past()?)) };
+        let retain = flags & RETAIN != 0;
+        Ok(Message { topic, properties, payload, qos, retain, received, expiry, past })
+    }
+
+    fn past(&mut self) -> Result<Past, Broken> {
+        Ok(Past {
+            letter: self.number()?,
+            first_reason: self.reason()?,
+            deaths: self.small()?,
+            redrives: self.small()?,
         })
     }
+
+    /// Why something died.
+    pub(super) fn reason(&mut self) -> Result<DeadReason, Broken> {
+        let index = usize::from(self.byte()?);
+        DeadReason::ALL.get(index).copied().ok_or(Broken)
+    }
 }
+
+/// Flags of a message: RETAIN, and that it has a past.
+const RETAIN: u8 = 1;
+const PAST: u8 = 2;
 
 /// Seven bits a byte, the lowest first.
 pub(super) fn put_number(out: &mut Vec<u8>, mut value: u64) {
@@ -233,9 +257,15 @@ pub(super) fn put_message(out: &mut Vec<u8>, message: &Message) {
     put_bytes(out, &message.properties);
     put_bytes(out, &message.payload);
     put_qos(out, message.qos);
-    out.push(u8::from(message.retain));
+    out.push(u8::from(message.retain) * RETAIN + u8::from(message.past.is_some()) * PAST);
     put_number(out, message.received.0);
     put_optional(out, message.expiry.map(u64::from));
+    if let Some(past) = &message.past {
+        put_number(out, past.letter);
+        out.push(past.first_reason as u8);
+        put_number(out, u64::from(past.deaths));
+        put_number(out, u64::from(past.redrives));
+    }
 }
 
 /// How many bytes [`put_message`] adds.
@@ -247,6 +277,11 @@ pub(super) fn message_len(message: &Message) -> u64 {
         + 2
         + number_len(message.received.0)
         + optional(message.expiry.map(u64::from))
+        + message.past.as_ref().map_or(0, |past| {
+            1 + number_len(past.letter)
+                + number_len(u64::from(past.deaths))
+                + number_len(u64::from(past.redrives))
+        })
 }
 
 fn bytes_len(bytes: &[u8]) -> u64 {

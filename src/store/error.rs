@@ -62,6 +62,9 @@ impl StoreError {
             redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
                 Self::Corrupt { path, why: error.to_string() }
             }
+            redb::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Self::Corrupt { path, why: "it is shorter than it says".to_owned() }
+            }
             redb::Error::Io(error) => Self::from_io(&path, &error),
             error if is_structural(&error) => Self::Corrupt { path, why: error.to_string() },
             error => Self::Io { path, why: error.to_string() },

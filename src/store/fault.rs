@@ -20,6 +20,8 @@ pub(super) enum Fault {
     Closed,
     /// The file that was opened again lacks what was committed.
     Exchanged,
+    /// The newest commit was on disk and cannot be read any more.
+    WentBack,
 }
 
 impl Fault {
@@ -34,6 +36,7 @@ impl Fault {
             Self::Row(table) => corrupt(format!("a row of the table {table} is wrong")),
             Self::NewerFormat(found) => StoreError::NewerFormat { path: path.to_path_buf(), found },
             Self::Closed => io("closed after an earlier error"),
+            Self::WentBack => corrupt("its newest commit cannot be read any more".to_owned()),
             Self::Exchanged => io("it lacks what was committed before, so it is another file"),
         }
     }

@@ -7,13 +7,16 @@
 //! of the copy anew, so records about it never outlive their need unseen.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
 
 use crate::mqtt::PacketId;
 use crate::time::Timestamp;
-use crate::turn::{Backlog, Copy, Load, MessageId, OwnerId, Sent, SessionId};
+use crate::turn::{Backlog, Copy, MessageId, OwnerId, SessionId};
 
+use super::cold::{ChunkKey, Cold};
+use super::entry::{Change, Entry, NEVER, sooner};
 use super::record::LogRecord;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -43,6 +46,8 @@ pub(super) struct Segment {
     pub(super) bytes: u32,
     /// Bytes of records that are needed.
     pub(super) live: u32,
+    /// When it was written, or when the file was opened.
+    pub(super) at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -51,94 +56,24 @@ struct Body {
     copies: u32,
 }
 
-#[derive(Debug)]
-struct Entry {
-    place: Place,
-    /// [`Copy::expires`]; [`NEVER`] where it does not.
-    expires: Timestamp,
-    /// [`Copy::size`].
-    size: u32,
-    /// Whether it was in flight when it was written.
-    was_sent: bool,
-    /// Whether failed deliveries were counted when it was written.
-    was_failed: bool,
-    /// What happened since.
-    since: Option<Box<Since>>,
+/// A copy that a load may ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) id: MessageId,
+    /// [`NEVER`] where it does not.
+    pub(super) expires: Timestamp,
+    pub(super) size: u32,
+    pub(super) is_waiting: bool,
+    pub(super) source: Source,
 }
 
-/// Stands for no expiry.
-const NEVER: Timestamp = Timestamp(u64::MAX);
-
-impl Entry {
-    fn new(copy: &Copy, place: Place) -> Self {
-        Self {
-            place,
-            expires: copy.expires.unwrap_or(NEVER),
-            size: copy.size,
-            was_sent: copy.sent.is_some(),
-            was_failed: copy.deliveries > 0,
-            since: None,
-        }
-    }
-
-    /// Whether it is neither in flight nor counted as failed: nobody but the store knows it.
-    fn is_waiting(&self) -> bool {
-        let Some(since) = &self.since else {
-            return !self.was_sent && !self.was_failed;
-        };
-        let is_sent = since.sent.as_ref().map_or(self.was_sent, Option::is_some);
-        let is_failed = since.deliveries.map_or(self.was_failed, |count| count > 0);
-        !is_sent && !is_failed
-    }
-}
-
-/// What happened to a copy after it was written whole.
-#[derive(Clone, Debug, Default)]
-struct Since {
-    /// The newest `Sent`, or `Some(None)` when it was returned.
-    sent: Option<Option<Sent>>,
-    pubrec_arrived: bool,
-    deliveries: Option<u32>,
-}
-
-impl Since {
-    fn apply(&self, copy: &mut Copy) {
-        if let Some(sent) = &self.sent {
-            copy.sent.clone_from(sent);
-        }
-        if let (true, Some(sent)) = (self.pubrec_arrived, &mut copy.sent) {
-            sent.pubrec_arrived = true;
-        }
-        if let Some(deliveries) = self.deliveries {
-            copy.deliveries = deliveries;
-        }
-    }
-}
-
-/// The copies that a load asks for.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Each copy and its body.
-    pub(super) places: Vec<(Place, Place)>,
-    /// Whether there are more.
-    pub(super) has_more: bool,
-    /// The soonest expiry of those that did not come.
-    pub(super) soonest_expiry: Option<Timestamp>,
-}
-
-impl Found {
-    fn see_expiry(&mut self, expires: Timestamp) {
-        let expires = (expires != NEVER).then_some(expires);
-        self.soonest_expiry = sooner(self.soonest_expiry, expires);
-    }
-}
-
-/// The sooner of two, where there are two.
-fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
+/// Where a copy is read from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// The copy and its body.
+    Log(Place, Place),
+    /// A chunk, and the position in it.
+    Cold(ChunkKey, usize),
 }
 
 /// What is live where.
@@ -150,6 +85,13 @@ pub(super) struct Index {
     segments: VecDeque<Segment>,
     bytes: u64,
     live: u64,
+    copies: usize,
+    /// Segments that loads read since the last move; see [`load`](super::load::load).
+    pub(super) scattered: usize,
+    /// The time of segments that are added.
+    pub(super) now: Timestamp,
+    /// What is not in the log.
+    pub(super) cold: Cold,
     /// Bodies that had no copy at some time since the last [`settle`](Self::settle).
     unsettled: Vec<MessageId>,
     /// Whether copies are counted as they come. At open they are counted at the end: a body that
@@ -173,6 +115,27 @@ impl Index {
         self.segments.front()
     }
 
+    /// How many segments there are.
+    pub(super) fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The newest segment.
+    pub(super) fn back(&self) -> Option<&Segment> {
+        self.segments.back()
+    }
+
+    /// The first segment at `key` or behind it.
+    pub(super) fn segment_from(&self, key: u64) -> Option<Segment> {
+        let at = self.segments.partition_point(|segment| segment.key < key);
+        self.segments.get(at).copied()
+    }
+
+    /// Copies in the log.
+    pub(super) fn copies(&self) -> usize {
+        self.copies
+    }
+
     /// How many rows the segment at `key` has.
     pub(super) fn rows(&self, key: u64) -> Option<u64> {
         let at = self.position(key)?;
@@ -190,7 +153,7 @@ impl Index {
     /// Adds a segment at the end.
     pub(super) fn add_segment(&mut self, key: u64, rows: u64, bytes: u32) {
         self.bytes += u64::from(bytes);
-        self.segments.push_back(Segment { key, rows, bytes, live: 0 });
+        self.segments.push_back(Segment { key, rows, bytes, live: 0, at: self.now });
     }
 
     /// Takes note of a record of the log.
@@ -198,21 +161,29 @@ impl Index {
         match record {
             LogRecord::Message { id, .. } => self.add_body(id, place),
             LogRecord::Queued(copy) => self.add_copy(&copy, place),
-            LogRecord::Sent { owner, message, sent } => self.change(owner, message, |since| {
-                since.sent = Some(Some(sent));
-                since.pubrec_arrived = false;
-            }),
+            LogRecord::Sent { owner, message, sent } => {
+                self.change(owner, message, place, Change::Sent(sent));
+            }
             LogRecord::PubRecArrived { owner, message } => {
-                self.change(owner, message, |since| since.pubrec_arrived = true);
+                self.change(owner, message, place, Change::PubRecArrived);
             }
             LogRecord::DeliveryFailed { owner, message, deliveries } => {
-                self.change(owner, message, |since| since.deliveries = Some(deliveries))
+                self.change(owner, message, place, Change::Failed(deliveries));
             }
-            LogRecord::Returned { owner, message } => self.change(owner, message, |since| {
-                since.sent = Some(None);
-                since.pubrec_arrived = false;
-            }),
-            LogRecord::Removed { owner, message } => self.remove_copy(owner, message),
+            LogRecord::Returned { owner, message } => {
+                self.change(owner, message, place, Change::Returned);
+            }
+            LogRecord::Removed { owner, message } => {
+                if !self.remove_copy(owner, message) {
+                    self.cold.note_gone(owner, message, place.segment);
+                }
+            }
+            LogRecord::Moved { owner, messages } => {
+                for message in messages {
+                    self.remove_copy(owner, message);
+                    self.cold.note_moved(owner, message, place.segment);
+                }
+            }
             LogRecord::Received { session, packet_id } => {
                 let ids = self.received.entry(session).or_default();
                 let old = ids.insert(packet_id, place.segment);
@@ -226,6 +197,7 @@ impl Index {
                 for (message, entry) in self.queues.remove(&owner).unwrap_or_default() {
                     self.forget_copy(message, &entry);
                 }
+                self.cold.note_forgotten(owner, place.segment);
             }
         }
     }
@@ -258,6 +230,20 @@ impl Index {
         self.bodies.get(&id).is_some_and(|body| body.place == place)
     }
 
+    /// Whether the copy at `place` is the one that is needed.
+    pub(super) fn needs_copy(&self, copy: &Copy, place: Place) -> bool {
+        self.entry(copy.owner, copy.message).is_some_and(|entry| entry.place == place)
+    }
+
+    /// Whether a copy is in the log, and neither in flight nor counted as failed.
+    pub(super) fn is_waiting(&self, owner: OwnerId, message: MessageId) -> bool {
+        self.entry(owner, message).is_some_and(Entry::is_waiting)
+    }
+
+    fn entry(&self, owner: OwnerId, message: MessageId) -> Option<&Entry> {
+        self.queues.get(&owner)?.get(&message)
+    }
+
     /// Completes a copy that was read at `place`, or `None` when it is not needed.
     pub(super) fn complete(&self, mut copy: Copy, place: Place) -> Option<Copy> {
         let entry = self.queues.get(&copy.owner)?.get(&copy.message)?;
@@ -285,69 +271,44 @@ impl Index {
         all
     }
 
-    /// The copies that are asked for, in order.
-    pub(super) fn find(&self, load: Load) -> Found {
-        let mut found = Found::default();
-        let queue = self.queues.get(&load.owner);
-        let Some(queue) = queue.filter(|_| load.first <= load.last) else {
-            return found;
-        };
-        let mut bytes = 0;
-        for (id, entry) in queue.range(load.first..=load.last) {
-            if let Some(time) = load.expired_by {
-                if !entry.is_waiting() {
-                    continue;
-                }
-                if entry.expires > time {
-                    found.see_expiry(entry.expires);
-                    continue;
-                }
-            }
-            let Some(body) = self.bodies.get(id) else {
-                continue;
-            };
-            bytes += u64::from(entry.size);
-            let is_first = found.places.is_empty();
-            let fits = found.places.len() < load.count as usize && bytes <= load.bytes.into();
-            if !fits && !is_first {
-                found.has_more = true;
-                if load.expired_by.is_none() {
-                    break;
-                }
-                found.see_expiry(entry.expires);
-                continue;
-            }
-            found.places.push((entry.place, body.place));
-        }
-        found
+    /// The copies of a range of a queue, in order.
+    pub(super) fn range(
+        &self,
+        owner: OwnerId,
+        range: RangeInclusive<MessageId>,
+    ) -> impl Iterator<Item = Candidate> {
+        let queue = self.queues.get(&owner).filter(|_| !range.is_empty());
+        let entries = queue.into_iter().flat_map(move |queue| queue.range(range.clone()));
+        entries.filter_map(|(id, entry)| {
+            Some(Candidate {
+                id: *id,
+                expires: entry.expires,
+                size: entry.size,
+                is_waiting: entry.is_waiting(),
+                source: Source::Log(entry.place, self.bodies.get(id)?.place),
+            })
+        })
     }
 
-    /// What waits, by owner, and where the copies lie that do not: they are in flight, or failed.
-    pub(super) fn backlogs(&self) -> (Vec<Backlog>, Vec<Place>) {
-        let mut backlogs = Vec::new();
+    /// What waits in the log, and where the copies lie that do not: they are in flight, or failed.
+    pub(super) fn backlogs(&self) -> (BTreeMap<OwnerId, Backlog>, Vec<Place>) {
+        let mut backlogs = BTreeMap::new();
         let mut others = Vec::new();
         for (owner, queue) in &self.queues {
-            let mut backlog = None;
             for (id, entry) in queue {
                 if !entry.is_waiting() {
                     others.push(entry.place);
                     continue;
                 }
-                let backlog = backlog.get_or_insert(Backlog {
-                    owner: *owner,
-                    first: *id,
-                    count: 0,
-                    bytes: 0,
-                    soonest_expiry: None,
-                });
+                let empty =
+                    Backlog { owner: *owner, first: *id, count: 0, bytes: 0, soonest_expiry: None };
+                let backlog = backlogs.entry(*owner).or_insert(empty);
                 backlog.count += 1;
                 backlog.bytes += u64::from(entry.size);
                 let expires = (entry.expires != NEVER).then_some(entry.expires);
                 backlog.soonest_expiry = sooner(backlog.soonest_expiry, expires);
             }
-            backlogs.extend(backlog);
         }
-        backlogs.sort_unstable_by_key(|backlog| backlog.owner);
         others.sort_unstable_by_key(|place| (place.segment, place.offset));
         (backlogs, others)
     }
@@ -378,38 +339,43 @@ impl Index {
         let queue = self.queues.entry(copy.owner).or_default();
         match queue.insert(copy.message, Entry::new(copy, place)) {
             Some(old) => self.count(Some(old.place.segment), old.place.len, false),
-            None if self.counting => {
-                if let Some(body) = self.bodies.get_mut(&copy.message) {
+            None => {
+                self.copies += 1;
+                if let Some(body) = self.bodies.get_mut(&copy.message).filter(|_| self.counting) {
                     body.copies += 1;
                 }
             }
-            None => {}
         }
         self.count(Some(place.segment), place.len, true);
     }
 
-    fn change(&mut self, owner: OwnerId, message: MessageId, change: impl FnOnce(&mut Since)) {
+    fn change(&mut self, owner: OwnerId, message: MessageId, place: Place, change: Change) {
         let queue = self.queues.get_mut(&owner);
-        // It may not be stored: a copy of the memory alone, or one whose place moved behind this.
-        if let Some(entry) = queue.and_then(|queue| queue.get_mut(&message)) {
-            change(entry.since.get_or_insert_default());
+        match queue.and_then(|queue| queue.get_mut(&message)) {
+            Some(entry) => entry.since.get_or_insert_default().add(change),
+            // It may not be stored: a copy of the memory alone, or one whose place moved behind
+            // this.
+            None => self.cold.note_change(owner, message, place.segment, change),
         }
     }
 
-    fn remove_copy(&mut self, owner: OwnerId, message: MessageId) {
+    fn remove_copy(&mut self, owner: OwnerId, message: MessageId) -> bool {
         let Some(queue) = self.queues.get_mut(&owner) else {
-            return;
+            return false;
         };
         let removed = queue.remove(&message);
         if queue.is_empty() {
             self.queues.remove(&owner);
         }
+        let is_there = removed.is_some();
         if let Some(entry) = removed {
             self.forget_copy(message, &entry);
         }
+        is_there
     }
 
     fn forget_copy(&mut self, message: MessageId, entry: &Entry) {
+        self.copies -= 1;
         self.count(Some(entry.place.segment), entry.place.len, false);
         if !self.counting {
             return;

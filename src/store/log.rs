@@ -8,6 +8,7 @@
 use redb::{ReadableTable, StorageError, Table, TableDefinition};
 
 use super::encoding::{Broken, Reader};
+use super::fault::Fault;
 use super::index::{Index, Place};
 use super::record::LogRecord;
 
@@ -142,11 +143,13 @@ fn index_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Resu
     for_each_record(key, records, |record, place| index.apply(record, place))
 }
 
-/// Reads the whole log: its index, and the key of its next row.
+/// Reads the whole log into the empty `index`; gives the key of its next row. `settle` is called
+/// after each segment.
 pub(super) fn read_all(
     table: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<(Index, u64), LogError> {
-    let mut index = Index::default();
+    index: &mut Index,
+    mut settle: impl FnMut(&mut Index) -> Result<(), Fault>,
+) -> Result<u64, Fault> {
     let mut next = 0;
     // The rows of a long record so far, and how many must follow.
     let mut long: Vec<u8> = Vec::new();
@@ -157,31 +160,32 @@ pub(super) fn read_all(
         let key = key.value();
         let (follow, part) = open_row(key, row.value())?;
         match first {
-            None if follow == 0 => index_segment(&mut index, key, 1, part)?,
+            None if follow == 0 => index_segment(index, key, 1, part)?,
             None => {
                 first = Some(key);
                 long.extend_from_slice(part);
             }
             Some(start) => {
                 if key != next || follow + 1 != left {
-                    return Err(LogError::Broken(key));
+                    return Err(LogError::Broken(key).into());
                 }
                 long.extend_from_slice(part);
                 if follow == 0 {
-                    index_segment(&mut index, start, key - start + 1, &long)?;
+                    index_segment(index, start, key - start + 1, &long)?;
                     long.clear();
                     first = None;
                 }
             }
         }
+        settle(index)?;
         left = follow;
         next = key + 1;
     }
     if let Some(start) = first {
-        return Err(LogError::Broken(start));
+        return Err(LogError::Broken(start).into());
     }
     index.finish();
-    Ok((index, next))
+    Ok(next)
 }
 
 /// Reads the records of one segment into `into`.

@@ -11,8 +11,12 @@ use super::fault::Fault;
 /// The table: rows by name, each with a checksum of name and rest in front.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
-/// The format that this version writes and reads. A change of what any row means raises it.
-const FORMAT: u32 = 1;
+/// The format that this version writes; it reads those before. A change of what any row means
+/// raises it.
+///
+/// 1: the log and the rows. 2: the cold tables, and the record of the log that copies moved.
+const FORMAT: u32 = 2;
+const FIRST_FORMAT: u32 = 1;
 const FORMAT_KEY: &str = "format";
 const STATE_KEY: &str = "state";
 
@@ -27,20 +31,21 @@ pub(super) struct State {
     pub(super) checkpoint: Checkpoint,
 }
 
-/// Reads the state, if the format is ours.
+/// Reads the state, if the format is known; and whether the format is an older one.
 pub(super) fn read(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
-) -> Result<State, Fault> {
+) -> Result<(State, bool), Fault> {
     let broken = || Fault::Row("meta");
     let format = table.get(FORMAT_KEY)?.ok_or_else(broken)?;
     let format = unseal(FORMAT_KEY, format.value()).ok_or_else(broken)?;
     let format = format.try_into().map_err(|_| broken())?;
-    match u32::from_le_bytes(format) {
-        FORMAT => {}
-        found => return Err(Fault::NewerFormat(found)),
+    let format = u32::from_le_bytes(format);
+    if !(FIRST_FORMAT..=FORMAT).contains(&format) {
+        return Err(Fault::NewerFormat(format));
     }
     let state = table.get(STATE_KEY)?.ok_or_else(broken)?;
-    State::decode(state.value()).ok_or_else(broken)
+    let state = State::decode(state.value()).ok_or_else(broken)?;
+    Ok((state, format < FORMAT))
 }
 
 /// Writes the state.
@@ -52,7 +57,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Writes the format: once, into a new file.
+/// Writes the format: into a new file, or one of an older format that has all tables now.
 pub(super) fn write_format(
     table: &mut Table<'_, &'static str, &'static [u8]>,
 ) -> Result<(), Fault> {

@@ -5,8 +5,10 @@
 //! (`row`). The storage thread (`writer`) takes the batch, and [`Database`] writes it in one
 //! transaction with one fsync: chunks of records at the end of the `log`, rows into their
 //! tables, the batch number into `meta`. `index` notes what lies where; `collect` moves
-//! what is still needed off the front of the log. At start the log is read once and `restore`
-//! gives the core what is there.
+//! what is still needed off the front of the log. What waits for long moves on to the tables of
+//! `cold`, sorted by owner, so that the log, the memory and the start stay small however long the
+//! queues. `load` reads copies back from both. At start the log is read once and `restore` gives
+//! the core what is there.
 //!
 //! **Invariants.** A turn's records are never split over two transactions. What is told as
 //! committed is on disk. A commit that fails is repeated, after the file was opened again and its
@@ -17,26 +19,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::Timestamp;
-use crate::turn::{Loaded, Record, RecordNumber, StoreState};
+use crate::turn::{Letters, Loaded, Record, RecordNumber, StoreState};
 
+mod backup;
 mod batch;
+mod blank;
+mod cold;
 mod collect;
+mod compact;
 mod database;
 mod encoding;
+mod entry;
 mod error;
 mod fault;
+mod fresh;
 mod index;
 mod load;
 mod log;
+mod log_writer;
+mod measured;
 mod meta;
+mod overlay;
+mod proof;
 mod record;
 mod restore;
 mod row;
 mod source;
+mod task;
 mod writer;
 
+pub use backup::{BackupError, Copied, Snapshot};
+pub use blank::is_blank;
+pub use cold::ColdCounts;
+pub use compact::{Compacted, compact};
 pub use database::Database;
 pub use error::StoreError;
+pub use fresh::Fresh;
+pub use overlay::inspect;
+pub use proof::proven_batch;
+pub use source::set_aside_files;
 pub use writer::Store;
 
 use source::Source;
@@ -79,7 +100,7 @@ impl Options {
 /// What happens when the data file is proven to be corrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBroken {
-    /// It is renamed to `….broken-<seconds since 1970>`, and a new one is started.
+    /// It is renamed to `….broken-<date and time, UTC>`, and a new one is started.
     SetAside,
     /// [`open`] fails, and the file is left as it is.
     Stop,
@@ -115,6 +136,8 @@ pub trait Witness: Send + Sync {
     fn committed(&self, up_to: RecordNumber);
     /// The answer to a load: what is still there, in order.
     fn loaded(&self, loaded: Loaded);
+    /// The answer to a load of dead letters.
+    fn letters(&self, letters: Letters);
     /// It began to fail, and why; or it works again.
     fn state(&self, state: StoreState, why: &str);
     /// [`Store::is_full`] is over.

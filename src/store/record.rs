@@ -7,8 +7,8 @@ use crate::mqtt::{Message, PacketId};
 use crate::turn::{Copy, MessageId, OwnerId, Sent, SessionId};
 
 use super::encoding::{
-    Broken, Reader, message_len, put_message, put_number, put_optional, put_qos, put_sent,
-    put_subscription_ids,
+    Broken, Reader, message_len, put_bytes, put_message, put_number, put_optional, put_qos,
+    put_sent, put_subscription_ids,
 };
 
 #[cfg(test)]
@@ -25,6 +25,7 @@ const RECEIVED: u8 = 8;
 const RELEASED: u8 = 9;
 const SESSION_ENDED: u8 = 10;
 const OWNER_FORGOTTEN: u8 = 11;
+const MOVED: u8 = 12;
 
 /// What stands in the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +75,11 @@ pub(super) enum LogRecord<'a> {
     OwnerForgotten {
         owner: OwnerId,
     },
+    /// These copies are cold now.
+    Moved {
+        owner: OwnerId,
+        messages: Vec<MessageId>,
+    },
 }
 
 impl<'a> LogRecord<'a> {
@@ -90,6 +96,7 @@ impl<'a> LogRecord<'a> {
             QUEUED => return read_copy(reader, owner).map(Self::Queued),
             SESSION_ENDED => return Ok(Self::SessionEnded { session: owner }),
             OWNER_FORGOTTEN => return Ok(Self::OwnerForgotten { owner }),
+            MOVED => return Ok(Self::Moved { owner, messages: read_moved(reader)? }),
             RECEIVED | RELEASED => {
                 let session = owner;
                 let packet_id = PacketId::new(reader.small()?).ok_or(Broken)?;
@@ -136,6 +143,17 @@ fn read_copy(reader: &mut Reader<'_>, owner: OwnerId) -> Result<Copy, Broken> {
         deliveries: reader.small()?,
         sent: if reader.flag()? { Some(reader.sent()?) } else { None },
     })
+}
+
+fn read_moved(reader: &mut Reader<'_>) -> Result<Vec<MessageId>, Broken> {
+    let mut steps = Reader::new(reader.bytes()?);
+    let mut messages = Vec::new();
+    let mut last = 0u64;
+    while !steps.is_empty() {
+        last = last.checked_add(steps.number()?).ok_or(Broken)?;
+        messages.push(MessageId(last));
+    }
+    Ok(messages)
 }
 
 /// Adds a message.
@@ -214,6 +232,18 @@ pub(super) fn put_session_ended(out: &mut Vec<u8>, session: SessionId) {
 /// Adds that nothing is left of an owner.
 pub(super) fn put_owner_forgotten(out: &mut Vec<u8>, owner: OwnerId) {
     put_owner(out, OWNER_FORGOTTEN, owner);
+}
+
+/// Adds that copies are cold now; in order.
+pub(super) fn put_moved(out: &mut Vec<u8>, owner: OwnerId, messages: &[MessageId]) {
+    let mut steps = Vec::new();
+    let mut last = 0;
+    for message in messages {
+        put_number(&mut steps, message.0 - last);
+        last = message.0;
+    }
+    put_owner(out, MOVED, owner);
+    put_bytes(out, &steps);
 }
 
 fn put_owner(out: &mut Vec<u8>, kind: u8, owner: OwnerId) {

@@ -4,21 +4,25 @@
 //! before it: marks, sessions, groups, subscriptions, copies in flight, backlogs, received Packet
 //! Identifiers, retained messages, dead letters.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadTransaction, ReadableTable};
 
-use crate::turn::{Copy, Marks, Record};
+use crate::turn::{Backlog, Copy, Marks, OwnerId, Record};
 
-use super::database::{DEAD, GROUPS, RETAINED, SESSIONS, SUBSCRIPTIONS};
+use super::cold::{COLD, COLD_INDEX};
+
+use super::database::{DEAD, GROUPS, RETAINED, SESSIONS, SUBSCRIPTIONS, TASKS};
 use super::encoding::Broken;
 use super::fault::Fault;
-use super::index::{Index, Place};
-use super::load::LogReader;
+use super::index::Index;
+use super::load::CopyReader;
 use super::row::RowKey;
 
 /// All that is stored, as records.
 pub(super) fn restore(
     read: &ReadTransaction,
-    index: &Index,
+    index: &mut Index,
     marks: Marks,
 ) -> Result<Vec<Record>, Fault> {
     let mut records = vec![Record::Marks(marks)];
@@ -41,9 +45,9 @@ pub(super) fn restore(
         let key = RowKey::Subscription(id, filter.into());
         records.push(record(key, value.value(), "subscriptions")?);
     }
-    let (backlogs, others) = index.backlogs();
-    records.extend(copies(read, index, &others)?.into_iter().map(Record::Queued));
-    records.extend(backlogs.into_iter().map(Record::Backlog));
+    let (copies, backlogs) = queues(read, index)?;
+    records.extend(copies.into_iter().map(Record::Queued));
+    records.extend(backlogs.into_values().map(Record::Backlog));
     let received = index.received().into_iter();
     records.extend(received.map(|(session, packet_id)| Record::Received { session, packet_id }));
     let retained = read.open_table(RETAINED)?;
@@ -57,6 +61,11 @@ pub(super) fn restore(
         let (key, value) = row?;
         records.push(record(RowKey::Dead(key.value()), value.value(), "dead")?);
     }
+    let tasks = read.open_table(TASKS)?;
+    for row in tasks.iter()? {
+        let (key, value) = row?;
+        records.push(record(RowKey::Task(key.value()), value.value(), "tasks")?);
+    }
     Ok(records)
 }
 
@@ -64,11 +73,28 @@ fn record(key: RowKey, value: &[u8], table: &'static str) -> Result<Record, Faul
     key.record(value).map_err(|Broken| Fault::Row(table))
 }
 
-/// These copies, by owner and message.
-fn copies(read: &ReadTransaction, index: &Index, places: &[Place]) -> Result<Vec<Copy>, Fault> {
-    let mut log = LogReader::new(read, index)?;
-    let copies = places.iter().map(|place| log.copy(*place));
+/// The copies that do not wait, by owner and message, and the backlogs of those that do.
+fn queues(
+    read: &ReadTransaction,
+    index: &mut Index,
+) -> Result<(Vec<Copy>, BTreeMap<OwnerId, Backlog>), Fault> {
+    let (mut backlogs, places) = index.backlogs();
+    let chunks = index.cold.add_backlogs(&mut backlogs);
+    let mut reader = CopyReader::new(read, index)?;
+    let copies = places.iter().map(|place| reader.log_copy(*place));
     let mut copies = copies.collect::<Result<Vec<_>, _>>()?;
+    let (rows, states) = (read.open_table(COLD)?, read.open_table(COLD_INDEX)?);
+    for key in chunks {
+        index.cold.open(key, &rows, &states)?;
+        let chunk = index.cold.chunk(key).and_then(|chunk| chunk.copies()).unwrap_or_default();
+        let others = chunk.iter().enumerate().filter(|(_, it)| !it.is_gone && !it.is_waiting());
+        let others: Vec<usize> = others.map(|(position, _)| position).collect();
+        let mut reader = CopyReader::new(read, index)?;
+        for position in others {
+            copies.push(reader.copy_of_chunk(key, position)?);
+        }
+        index.cold.trim();
+    }
     copies.sort_unstable_by_key(|copy| (copy.owner, copy.message));
-    Ok(copies)
+    Ok((copies, backlogs))
 }

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
 use crate::mqtt::{Message, ReasonCode, Version};
+use crate::time::Timestamp;
 use crate::turn::{
-    DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, OwnerId, Record, SessionId, SessionRecord,
-    WillRecord,
+    DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, MessageId, OwnerId, Record, SessionId,
+    SessionRecord, WillRecord,
 };
 
 use super::encoding::{
     Broken, Reader, put_bytes, put_message, put_number, put_optional, put_optional_text, put_qos,
 };
+use super::task;
 
 /// Part of a key of `sessions` and `groups`: the thing itself.
 pub(super) const WHOLE: u8 = 0;
@@ -35,6 +37,8 @@ pub(super) enum RowKey {
     /// A dead letter. A row each: letters go in any order, by age, quota or hand, and are few
     /// beside messages, so a chunk of them would be collected more often than it is read.
     Dead(u64),
+    /// A task over dead letters.
+    Task(u64),
 }
 
 impl RowKey {
@@ -47,6 +51,7 @@ impl RowKey {
             Self::Group(id, part) => (3, *id, &[*part]),
             Self::Retained(topic) => (4, 0, topic.as_bytes()),
             Self::Dead(id) => (5, *id, &[]),
+            Self::Task(id) => (6, *id, &[]),
         };
         hasher.update(&[tag]);
         hasher.update(&number.to_le_bytes());
@@ -98,11 +103,8 @@ impl RowKey {
                 message: Some(Arc::new(reader.message()?)),
                 lazy: false,
             },
-            Self::Dead(id) => Record::DeadIndex(DeadIndex {
-                id: DeadId(*id),
-                died: reader.timestamp()?,
-                size: reader.small()?,
-            }),
+            Self::Dead(id) => Record::DeadIndex(read_dead_index(DeadId(*id), reader)?),
+            Self::Task(id) => Record::Task(Box::new(task::read(*id, reader)?)),
         })
     }
 }
@@ -146,11 +148,12 @@ fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broke
 }
 
 /// The row that says how and when something ended.
-pub(super) fn ended(key: RowKey, cause: EndCause, at: crate::time::Timestamp) -> (RowKey, Vec<u8>) {
+pub(super) fn ended(key: RowKey, cause: EndCause, at: Timestamp) -> (RowKey, Vec<u8>) {
     let value = key.value(|out| {
         out.push(match cause {
             EndCause::Expired => 0,
             EndCause::Cleared => 1,
+            EndCause::Purged => 2,
         });
         put_number(out, at.0);
     });
@@ -158,7 +161,12 @@ pub(super) fn ended(key: RowKey, cause: EndCause, at: crate::time::Timestamp) ->
 }
 
 fn read_cause(reader: &mut Reader<'_>) -> Result<EndCause, Broken> {
-    Ok(if reader.flag()? { EndCause::Cleared } else { EndCause::Expired })
+    match reader.byte()? {
+        0 => Ok(EndCause::Expired),
+        1 => Ok(EndCause::Cleared),
+        2 => Ok(EndCause::Purged),
+        _ => Err(Broken),
+    }
 }
 
 /// The row of a subscription.
@@ -224,7 +232,10 @@ pub(super) fn dead(letter: &DeadLetter) -> (RowKey, Vec<u8>) {
         put_number(out, letter.message.size() as u64);
         put_number(out, letter.owner.0);
         put_number(out, letter.message_id.0);
-        out.push(letter.reason as u8);
+        // A letter of a format before had no more than its reason here.
+        out.push(letter.reason as u8 | FATE);
+        put_number(out, letter.origin.0);
+        put_optional(out, letter.retry.map(|at| at.0));
         out.push(letter.first_reason as u8);
         put_bytes(out, letter.owner_name.as_bytes());
         put_optional_text(out, letter.filter.as_deref());
@@ -241,17 +252,47 @@ pub(super) fn dead(letter: &DeadLetter) -> (RowKey, Vec<u8>) {
     (key, value)
 }
 
+/// Beside the reason of a letter: that its origin and its retry follow.
+const FATE: u8 = 0x80;
+
+/// The front of a dead letter.
+struct Front {
+    index: DeadIndex,
+    owner: OwnerId,
+    message_id: MessageId,
+    reason: DeadReason,
+    origin: DeadId,
+}
+
+fn read_front(id: DeadId, reader: &mut Reader<'_>) -> Result<Front, Broken> {
+    let (died, size) = (reader.timestamp()?, reader.small()?);
+    let (owner, message_id) = (reader.owner()?, reader.message_id()?);
+    let byte = reader.byte()?;
+    let reason = DeadReason::ALL.get(usize::from(byte & !FATE)).copied().ok_or(Broken)?;
+    let (origin, retry) = match byte & FATE {
+        0 => (id, None),
+        _ => (DeadId(reader.number()?), reader.optional()?.map(Timestamp)),
+    };
+    let index = DeadIndex { id, died, size, retry };
+    Ok(Front { index, owner, message_id, reason, origin })
+}
+
+fn read_dead_index(id: DeadId, reader: &mut Reader<'_>) -> Result<DeadIndex, Broken> {
+    read_front(id, reader).map(|front| front.index)
+}
+
 /// Reads a dead letter back, whole.
 pub(super) fn read_dead(id: DeadId, value: &[u8]) -> Result<DeadLetter, Broken> {
     let mut reader = RowKey::Dead(id.0).open(value)?;
-    let died = reader.timestamp()?;
-    reader.number()?;
+    let front = read_front(id, &mut reader)?;
     Ok(DeadLetter {
         id,
-        owner: reader.owner()?,
-        message_id: reader.message_id()?,
-        reason: read_reason(&mut reader)?,
-        first_reason: read_reason(&mut reader)?,
+        owner: front.owner,
+        message_id: front.message_id,
+        reason: front.reason,
+        origin: front.origin,
+        retry: front.index.retry,
+        first_reason: reader.reason()?,
         owner_name: reader.text()?.into(),
         filter: reader.optional_text()?.map(Arc::from),
         qos: reader.qos()?,
@@ -261,13 +302,8 @@ pub(super) fn read_dead(id: DeadId, value: &[u8]) -> Result<DeadLetter, Broken> 
         redrives: reader.small()?,
         reason_code: reader.optional_small()?.map(ReasonCode),
         reason_string: reader.optional_text()?.map(Box::from),
-        died,
+        died: front.index.died,
         died_unix_ms: reader.number()?,
         message: Arc::new(reader.message()?),
     })
-}
-
-fn read_reason(reader: &mut Reader<'_>) -> Result<DeadReason, Broken> {
-    let index = usize::from(reader.byte()?);
-    DeadReason::ALL.get(index).copied().ok_or(Broken)
 }

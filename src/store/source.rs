@@ -6,20 +6,34 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
 
 use super::StoreError;
+use super::measured::Measured;
+use super::proof::Proof;
 
-type Open = Box<dyn Fn(&redb::Builder, Time) -> Result<redb::Database, DatabaseError> + Send>;
+/// In the name of a file that was set aside, before the date.
+const ASIDE: &str = ".broken-";
+
+type Open = Box<dyn Fn(redb::Builder, Time) -> Result<redb::Database, DatabaseError> + Send>;
+
+/// A file above this is not read whole at start, but after a crash.
+const CHECKED: u64 = 512 * 1024 * 1024;
+/// Nor after a crash above this. That has a price: a small commit takes many times as long, as it
+/// writes redb's map of free pages and syncs twice.
+const REPAIRED: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Why it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Time {
     /// At start: every page is checked, as the file may have been altered while it was closed; a
-    /// new one is made when it is not there.
+    /// new one is made when it is not there. Of a large file only what is read is checked, each
+    /// row by its own checksum.
     First,
     /// After an error. It must be there: a new one, where the disk was unmounted, has nothing of
     /// what was acknowledged.
@@ -31,6 +45,8 @@ pub(super) struct Source {
     path: PathBuf,
     cache_bytes: usize,
     open: Open,
+    len: Arc<AtomicU64>,
+    proof: Proof,
 }
 
 impl fmt::Debug for Source {
@@ -42,10 +58,16 @@ impl fmt::Debug for Source {
 impl Source {
     /// A file. It and its directory are made when they are not there.
     pub(super) fn file(path: &Path, cache_bytes: usize) -> Self {
-        let file = path.to_path_buf();
-        Self::new(path, cache_bytes, move |time| {
-            FileBackend::new(open_file(&file, time)?).map_err(as_io)
-        })
+        let name = path.to_path_buf();
+        let proof = Proof::default();
+        let of_file = proof.clone();
+        let mut source = Self::new(path, cache_bytes, move |time| {
+            let file = open_file(&name, time)?;
+            of_file.set_file(&file)?;
+            FileBackend::new(file).map_err(as_io)
+        });
+        source.proof = proof;
+        source
     }
 
     /// Whatever `factory` gives; `path` is its name in errors.
@@ -62,12 +84,23 @@ impl Source {
         B: StorageBackend,
         F: Fn(Time) -> io::Result<B> + Send + 'static,
     {
-        let open = move |builder: &redb::Builder, time: Time| {
+        let len = Arc::new(AtomicU64::new(0));
+        let known = len.clone();
+        let open = move |mut builder: redb::Builder, time: Time| {
             let backend = factory(time).map_err(StorageError::Io)?;
             clear_unfinished(&backend)?;
+            let backend = Measured::new(backend, known.clone()).map_err(StorageError::Io)?;
+            let is_checked = known.load(Ordering::Relaxed) <= CHECKED;
+            builder.set_check_integrity_on_open(time == Time::First && is_checked);
             builder.create_with_backend(backend)
         };
-        Self { path: path.to_path_buf(), cache_bytes, open: Box::new(open) }
+        let open = Box::new(open);
+        Self { path: path.to_path_buf(), cache_bytes, open, len, proof: Proof::default() }
+    }
+
+    /// Whether the file is so large that a repair by reading all of it would take seconds.
+    pub(super) fn is_large(&self) -> bool {
+        self.len.load(Ordering::Relaxed) > REPAIRED
     }
 
     /// Its name in errors.
@@ -75,21 +108,24 @@ impl Source {
         &self.path
     }
 
+    /// The proof of its newest commit, where it is a file.
+    pub(super) fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
     /// Opens it.
     pub(super) fn open(&self, time: Time) -> Result<redb::Database, StoreError> {
         let mut builder = redb::Builder::new();
         builder.set_cache_size(self.cache_bytes);
-        builder.set_check_integrity_on_open(time == Time::First);
-        (self.open)(&builder, time).map_err(|error| StoreError::from_redb(&self.path, error))
+        (self.open)(builder, time).map_err(|error| StoreError::from_redb(&self.path, error))
     }
 
     /// Renames the file, so that a new one can be made. Gives its new name.
     pub(super) fn set_aside(&self) -> Result<PathBuf, StoreError> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let mut seconds = since.map_or(0, |since| since.as_secs());
+        let mut time = SystemTime::now();
         loop {
             let mut name = self.path.clone().into_os_string();
-            name.push(format!(".broken-{seconds}"));
+            name.push(format!("{ASIDE}{}", dated(time)));
             let name = PathBuf::from(name);
             if !name.exists() {
                 fs::rename(&self.path, &name)
@@ -97,16 +133,47 @@ impl Source {
                     .map_err(|error| StoreError::from_io(&self.path, &error))?;
                 return Ok(name);
             }
-            seconds += 1;
+            time += Duration::from_secs(1);
         }
     }
 }
 
-fn as_io(error: DatabaseError) -> io::Error {
+/// The corrupt files that were set aside of the data file at `path`, the oldest first.
+pub fn set_aside_files(path: &Path) -> Vec<PathBuf> {
+    let mut start = path.file_name().unwrap_or_default().to_owned();
+    start.push(ASIDE);
+    let is_aside = |name: &Path| {
+        let name = name.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(start.as_encoded_bytes())
+    };
+    // A directory that cannot be read has none that can be told of.
+    let entries = fs::read_dir(directory_of(path)).into_iter().flatten();
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|name| is_aside(name)).collect();
+    files.sort();
+    files
+}
+
+/// Date and time, UTC, as a part of a name: `20261124T135501Z`.
+fn dated(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
+}
+
+/// As a backend's factory says it.
+pub(super) fn as_io(error: DatabaseError) -> io::Error {
     match error {
         DatabaseError::Storage(StorageError::Io(error)) => error,
         error => io::Error::other(error.to_string()),
     }
+}
+
+/// Something else under its name is as little a store as a file of other bytes.
+pub(super) fn check_is_file(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_dir() {
+        let why = "it is a directory, not a file";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(())
 }
 
 /// Only its owner may read what people send each other.
@@ -120,6 +187,9 @@ fn open_file(path: &Path, time: Time) -> io::Result<File> {
         }
     }
     let is_new = !path.exists();
+    if !is_new {
+        check_is_file(path)?;
+    }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(is_first).truncate(false);
     #[cfg(unix)]
@@ -131,13 +201,17 @@ fn open_file(path: &Path, time: Time) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes the name of a file durable: an acknowledged message in a file without a name is lost.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    if let Some(directory) = path.parent() {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        File::open(directory)?.sync_all()?;
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
     }
+}
+
+/// Makes the name of a file durable: an acknowledged message in a file without a name is lost.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(directory_of(path))?.sync_all()?;
     Ok(())
 }
 
@@ -151,9 +225,8 @@ fn clear_unfinished(backend: &impl StorageBackend) -> Result<(), DatabaseError> 
     if len == 0 || len > 64 * 1024 * 1024 {
         return Ok(());
     }
-    if len >= MAGIC as u64 {
-        backend.read(0, &mut start).map_err(StorageError::Io)?;
-    }
+    let known = usize::try_from(len).map_or(MAGIC, |len| len.min(MAGIC));
+    backend.read(0, &mut start[..known]).map_err(StorageError::Io)?;
     if start != [0; MAGIC] {
         return Ok(());
     }

@@ -4,13 +4,15 @@
 //! let go only when it is known to be on disk; a load is answered after all that was submitted
 //! before it and is not lazy.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::turn::{Load, Record, RecordNumber, StoreState};
+use crate::turn::{LetterLoad, Load, Record, RecordNumber, StoreState};
 
+use super::backup::{self, Ask, Snapshot};
 use super::batch::Batch;
 use super::{Checkpoint, Database, StoreError, Witness};
 
@@ -34,13 +36,18 @@ struct Shared {
     committed: AtomicU64,
     full: AtomicBool,
     queue_bytes: usize,
+    path: PathBuf,
 }
+
+/// Between commits that only go on with work of the store's own.
+const WORK_PAUSE: Duration = Duration::from_millis(2);
 
 /// What waits for the storage thread.
 #[derive(Debug, Default)]
 struct Pending {
     batch: Batch,
-    loads: Vec<Load>,
+    loads: Vec<Wanted>,
+    asks: Vec<Ask>,
     /// Bytes of the batch that is being committed.
     in_flight: usize,
     /// Whether somebody waits for it.
@@ -60,6 +67,7 @@ impl Store {
             committed: AtomicU64::new(0),
             full: AtomicBool::new(false),
             queue_bytes: database.options.queue_bytes,
+            path: database.options.path.clone(),
         });
         let writer = Writer {
             next_commit: Instant::now(),
@@ -104,10 +112,23 @@ impl Store {
             pending.since = Some(Instant::now());
         }
         let is_news = is_first || pending.urgent != was_urgent || !loads.is_empty();
-        pending.loads.append(loads);
+        pending.loads.extend(loads.drain(..).map(Wanted::Copies));
         if pending.asleep && is_news {
             pending.asleep = false;
             drop(guard);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Takes loads of dead letters. They are answered when all that was submitted before is on
+    /// disk.
+    pub fn ask(&self, letters: &mut Vec<LetterLoad>) {
+        let mut pending = self.shared.lock();
+        pending.urgent |= !pending.batch.is_empty();
+        pending.loads.extend(letters.drain(..).map(Wanted::Letters));
+        if pending.asleep {
+            pending.asleep = false;
+            drop(pending);
             self.shared.wake.notify_one();
         }
     }
@@ -120,6 +141,20 @@ impl Store {
     /// Whether more is pending than should be; [`Witness::room`] says when that is over.
     pub fn is_full(&self) -> bool {
         self.shared.full.load(Ordering::Relaxed)
+    }
+
+    /// The content as it is committed now; later commits do not change it. Waits for the storage
+    /// thread, but not for long: while the disk fails it is an error.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let (ask, answer) = backup::ask();
+        let mut pending = self.shared.lock();
+        if pending.stopping {
+            return Err(backup::unanswered(&self.shared.path));
+        }
+        pending.asks.push(ask);
+        drop(pending);
+        self.shared.wake.notify_one();
+        answer.wait(&self.shared.path)
     }
 
     /// Commits all that is pending and closes the file. While the disk fails it tries once more.
@@ -141,13 +176,14 @@ impl Shared {
     }
 
     /// Waits for something to do. Fills the empty `batch` when it is time to commit, and `loads`.
-    /// Says whether this is the end.
+    /// Says whether this is the end. When `has_work`, it does not wait for long.
     fn take(
         &self,
         batch: &mut Batch,
-        loads: &mut Vec<Load>,
+        loads: &mut Vec<Wanted>,
         next_commit: Instant,
         lazy_interval: Duration,
+        has_work: bool,
     ) -> bool {
         let mut pending = self.lock();
         loop {
@@ -165,11 +201,16 @@ impl Shared {
                 pending.since = None;
                 return pending.stopping;
             }
-            if !pending.loads.is_empty() && !pending.urgent {
+            let is_asked = !pending.loads.is_empty() || !pending.asks.is_empty();
+            if is_asked && !pending.urgent {
                 loads.append(&mut pending.loads);
                 return false;
             }
-            let pause = due.map(|due| due - now);
+            if has_work && next_commit <= now {
+                return false;
+            }
+            let due = if has_work { Some(next_commit) } else { due };
+            let pause = due.map(|due| due.saturating_duration_since(now));
             pending = self.sleep(pending, pause);
         }
     }
@@ -192,6 +233,10 @@ impl Shared {
         };
         pending.asleep = false;
         pending
+    }
+
+    fn take_asks(&self) -> Vec<Ask> {
+        std::mem::take(&mut self.lock().asks)
     }
 
     /// Waits this long, or until it is to stop, which it says.
@@ -217,6 +262,13 @@ impl Shared {
     }
 }
 
+/// What is to be read.
+#[derive(Debug)]
+enum Wanted {
+    Copies(Load),
+    Letters(LetterLoad),
+}
+
 /// What the storage thread owns.
 struct Writer {
     database: Database,
@@ -234,7 +286,8 @@ impl Writer {
         let interval = self.database.options.lazy_interval;
         loop {
             let next_commit = self.next_commit;
-            let is_end = self.shared.take(&mut batch, &mut loads, next_commit, interval);
+            let has_work = self.database.has_work();
+            let is_end = self.shared.take(&mut batch, &mut loads, next_commit, interval, has_work);
             if !batch.is_empty() {
                 self.next_commit = Instant::now() + self.database.options.commit_interval;
                 self.commit(&batch)?;
@@ -242,10 +295,16 @@ impl Writer {
             } else if is_end && batch.checkpoint != Checkpoint::default() {
                 // So that the time since the last commit counts as time that the broker ran.
                 self.database.confirm(batch.checkpoint)?;
+            } else if has_work && !is_end && loads.is_empty() {
+                self.next_commit = Instant::now() + WORK_PAUSE;
+                self.work()?;
             }
             batch.clear();
             for load in loads.drain(..) {
                 self.answer(load)?;
+            }
+            for ask in self.shared.take_asks() {
+                ask.answer(&self.database);
             }
             if is_end {
                 return self.database.close();
@@ -276,13 +335,37 @@ impl Writer {
         }
     }
 
-    fn answer(&mut self, load: Load) -> Result<(), StoreError> {
-        let loaded = match self.database.load(load) {
-            Ok(loaded) => loaded,
-            Err(error) => self.recover(error, |database| database.load(load))?,
-        };
-        self.witness.loaded(loaded);
+    /// Goes on with work that no batch waits for.
+    fn work(&mut self) -> Result<(), StoreError> {
+        match self.database.work() {
+            Ok(()) => Ok(()),
+            // What was begun is looked for anew.
+            Err(error) => self.recover(error, |database| database.work()),
+        }
+    }
+
+    fn answer(&mut self, wanted: Wanted) -> Result<(), StoreError> {
+        match wanted {
+            Wanted::Copies(load) => {
+                let loaded = self.read(|database| database.load(load))?;
+                self.witness.loaded(loaded);
+            }
+            Wanted::Letters(load) => {
+                let letters = self.read(|database| database.letters(load))?;
+                self.witness.letters(letters);
+            }
+        }
         Ok(())
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl Fn(&mut Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match read(&mut self.database) {
+            Ok(answer) => Ok(answer),
+            Err(error) => self.recover(error, read),
+        }
     }
 
     /// Opens the file again and tries again until it works.

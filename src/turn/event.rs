@@ -85,6 +85,15 @@ pub enum Event {
         /// The code.
         reason: ReasonCode,
     },
+    /// A task over dead letters is done, or cancelled.
+    TaskEnded {
+        /// Which.
+        id: u64,
+        /// Letters that it was done with.
+        done: u64,
+        /// Letters that stay dead.
+        left: u64,
+    },
     /// A copy that the core needed is not in the store any more.
     Lost {
         /// Whose.

@@ -16,8 +16,8 @@ use crate::time::Timestamp;
 
 pub use event::{CloseCause, DisconnectedBy, Event};
 pub use record::{
-    Backlog, Copy, DeadIndex, DeadLetter, EndCause, Marks, Record, Sent, SessionRecord, WillRecord,
-    packet_id,
+    Action, Backlog, Copy, DeadIndex, DeadLetter, EndCause, LetterFilter, Marks, Record, Sent,
+    SessionRecord, Task, WillRecord, packet_id,
 };
 
 /// A network connection: `slot` is used again, `generation` says by whom.
@@ -60,6 +60,8 @@ pub struct Turn {
     pub held: Vec<Held>,
     /// Stored messages that the core wants in memory.
     pub loads: Vec<Load>,
+    /// Dead letters that the core wants in memory.
+    pub letters: Vec<LetterLoad>,
     /// What an operator may want to read.
     pub events: Vec<Event>,
     last: RecordNumber,
@@ -178,6 +180,30 @@ pub struct Stored {
     pub copy: Copy,
     /// The whole message.
     pub message: Arc<Message>,
+}
+
+/// Asks for the kept dead letters from `first` to `last`, both included, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LetterLoad {
+    /// The first wanted.
+    pub first: DeadId,
+    /// The last wanted.
+    pub last: DeadId,
+    /// How many at most.
+    pub count: u32,
+    /// Their [`Message::size`] together at most; the first comes whatever its size.
+    pub bytes: u32,
+}
+
+/// The answer to a [`LetterLoad`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letters {
+    /// The question.
+    pub load: LetterLoad,
+    /// The first letters of the range, up to the limits.
+    pub letters: Vec<DeadLetter>,
+    /// Whether the range has more.
+    pub has_more: bool,
 }
 
 /// Whether the store can take records.

@@ -9,7 +9,7 @@ use super::{DeadId, MessageId, OwnerId, SessionId};
 use crate::dead_reason::DeadReason;
 use crate::mqtt::packet::{PacketId, SubscriptionOptions};
 use crate::mqtt::reply::SubscriptionIds;
-use crate::mqtt::{Message, QoS, ReasonCode, Version};
+use crate::mqtt::{Message, QoS, ReasonCode, Version, topic};
 use crate::time::Timestamp;
 
 /// One durable change. The store keeps them in their order; those that say the same of the same
@@ -155,6 +155,13 @@ pub enum Record {
         /// Which.
         id: DeadId,
     },
+    /// An operator's task over dead letters was started, or went on: all of it.
+    Task(Box<Task>),
+    /// It is done, or cancelled.
+    TaskEnded {
+        /// Which.
+        id: u64,
+    },
 }
 
 impl Record {
@@ -216,6 +223,8 @@ pub enum EndCause {
     Expired,
     /// A Clean Start, or its own UNSUBSCRIBE, threw it away.
     Cleared,
+    /// An operator deleted it.
+    Purged,
 }
 
 impl From<EndCause> for DeadReason {
@@ -223,6 +232,7 @@ impl From<EndCause> for DeadReason {
         match cause {
             EndCause::Expired => Self::SessionExpired,
             EndCause::Cleared => Self::SessionCleared,
+            EndCause::Purged => Self::Purged,
         }
     }
 }
@@ -321,6 +331,10 @@ pub struct DeadLetter {
     pub deaths: u32,
     /// How often it was redriven.
     pub redrives: u32,
+    /// The number in `dl-id`: of its first letter.
+    pub origin: DeadId,
+    /// When it is redriven by itself.
+    pub retry: Option<Timestamp>,
     /// The subscriber's Reason Code.
     pub reason_code: Option<ReasonCode>,
     /// The subscriber's Reason String.
@@ -342,4 +356,73 @@ pub struct DeadIndex {
     pub died: Timestamp,
     /// [`Message::size`].
     pub size: u32,
+    /// When it is redriven by itself.
+    pub retry: Option<Timestamp>,
+}
+
+/// Something that is done with many dead letters, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Counts the tasks.
+    pub id: u64,
+    /// What is done.
+    pub action: Action,
+    /// With which letters.
+    pub filter: LetterFilter,
+    /// Letters a second; 0 is as fast as it goes.
+    pub rate: u32,
+    /// When it was started.
+    pub started: Timestamp,
+    /// Letters up to this one were looked at.
+    pub cursor: DeadId,
+    /// The last letter that was there at the start.
+    pub last: DeadId,
+    /// How many letters it was done with.
+    pub done: u64,
+    /// How many stay dead, as their owner is gone or its queue is full.
+    pub left: u64,
+}
+
+/// What is done with dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Published under `$dead/…` again, for those who came later.
+    Republish,
+    /// Queued again for the owner that it was for.
+    RedriveToOwner,
+    /// Published to its topic again.
+    RedriveToTopic,
+    /// Forgotten.
+    Purge,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LetterFilter {
+    /// Of this reason.
+    pub reason: Option<DeadReason>,
+    /// Of this owner.
+    pub owner: Option<Arc<str>>,
+    /// Whose topic this Topic Filter matches.
+    pub topic: Option<Arc<str>>,
+    /// That died at this time or later, in milliseconds since 1970, UTC.
+    pub since_unix_ms: Option<u64>,
+    /// That died before this time.
+    pub until_unix_ms: Option<u64>,
+    /// This one alone.
+    pub id: Option<DeadId>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+impl LetterFilter {
+    /// Whether a letter is meant, the limit aside.
+    pub fn matches(&self, letter: &DeadLetter) -> bool {
+        self.id.is_none_or(|id| letter.id == id)
+            && self.reason.is_none_or(|reason| letter.reason == reason)
+            && self.owner.as_ref().is_none_or(|owner| letter.owner_name == *owner)
+            && self.topic.as_ref().is_none_or(|f| topic::matches(&letter.message.topic, f))
+            && self.since_unix_ms.is_none_or(|since| letter.died_unix_ms >= since)
+            && self.until_unix_ms.is_none_or(|until| letter.died_unix_ms < until)
+    }
 }

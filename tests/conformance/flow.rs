@@ -244,7 +244,7 @@ fn the_memory_of_all_queues_is_bounded_and_what_it_cannot_hold_is_a_letter() {
     let got: usize = counts.iter().sum();
     assert!((90..=110).contains(&got), "{counts:?}");
     assert_eq!(got + rig.dead().len(), 300);
-    assert!(rig.dead().iter().all(|letter| letter.starts_with("queue_full ")));
+    assert!(rig.dead().iter().all(|letter| letter.starts_with("storage_full ")));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn the_disk_of_all_queues_is_bounded_and_what_it_cannot_hold_is_a_letter() {
     let got: usize = counts.iter().sum();
     assert!((90..=110).contains(&got), "{counts:?}");
     assert_eq!(got + rig.dead().len(), 300);
-    assert!(rig.dead().iter().all(|letter| letter.starts_with("queue_full ")));
+    assert!(rig.dead().iter().all(|letter| letter.starts_with("storage_full ")));
 }
 
 #[test]
@@ -287,4 +287,26 @@ fn a_long_backlog_is_loaded_in_parts() {
         }
     }
     assert!(loads > 4, "a queue holds in memory only what it is about to send");
+}
+
+#[test]
+fn a_client_that_sits_on_its_oldest_message_is_disconnected_and_gets_it_again() {
+    let timeout = std::time::Duration::from_secs(30);
+    let mut rig = Rig::with(|settings| settings.limits.ack_timeout = Some(timeout));
+    let watcher = rig.connect(v5("w").stored());
+    rig.subscribe(watcher, "a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "prompt"));
+    let id = rig.packet_id(watcher);
+    rig.wait(20);
+    rig.send(watcher, puback(id));
+    rig.publish(sender, q1(2, "a", "slow"));
+    rig.packet_id(watcher);
+    rig.wait(29);
+    assert!(!rig.is_closed(watcher), "the time counts from its own sending");
+    rig.wait(2);
+    assert!(rig.lines(watcher)[0].starts_with("DISCONNECT 98"));
+    assert!(rig.is_closed(watcher));
+    let watcher = rig.connect(v5("w").stored());
+    assert_eq!(rig.lines(watcher), ["PUBLISH a slow q1 dup"]);
 }

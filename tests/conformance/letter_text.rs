@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kedgemq::config::{Envelope, LetterTopic};
 use kedgemq::mqtt::Packet;
 use kedgemq::mqtt::ReasonCode;
 use kedgemq::mqtt::packet::Publish;
@@ -141,4 +142,43 @@ fn a_publishers_dl_properties_pass_on_ordinary_ways() {
     let own = user_property("dl-reason", "mine");
     rig.publish(client, Publish { properties: (&own).into(), ..q0("a", "x") });
     assert_eq!(rig.deliveries(client)[0].message.properties, own);
+}
+
+#[test]
+fn an_envelope_has_everything_in_one_object() {
+    let mut rig = Rig::with(|settings| settings.dead_letters.envelope = Envelope::Json);
+    let reader = rig.connect(v4("reader"));
+    rig.subscribe(reader, "$dead/#", 1);
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "a", 1);
+    rig.cut(client);
+    let sender = rig.connect(v5("p"));
+    let mut publish = q1(1, "a", "x");
+    publish.properties = user_property("colour", "red").into();
+    rig.publish(sender, publish);
+    rig.connect(v5("c").clean());
+    rig.wait(1);
+    let letters = rig.deliveries(reader);
+    let object: serde_json::Value =
+        serde_json::from_slice(&letters[0].message.payload).expect("JSON");
+    assert_eq!(object["reason"], "session_cleared");
+    assert_eq!(object["owner"], "c");
+    assert_eq!(object["topic"], "a");
+    assert_eq!(object["payload"], "x");
+    assert_eq!(object["user_properties"], serde_json::json!([["colour", "red"]]));
+}
+
+#[test]
+fn another_template_is_the_topic_of_all_letters_and_nobody_elses() {
+    let template = LetterTopic::new("site/dead/{reason}/{topic}").expect("it is one");
+    let mut rig = Rig::with(|settings| settings.dead_letters.topic = template);
+    let reader = rig.connect(v5("reader"));
+    rig.subscribe(reader, "site/#", 1);
+    crate::dead_letters::backlog(&mut rig, "c");
+    rig.connect(v5("c").clean());
+    rig.wait(1);
+    assert_eq!(rig.lines(reader), ["PUBLISH site/dead/session_cleared/a x q1"]);
+    let sender = rig.connect(v5("forger"));
+    rig.publish(sender, q1(1, "site/dead/forged", "x"));
+    assert!(rig.lines(sender)[0].starts_with("PUBACK 1 87"));
 }

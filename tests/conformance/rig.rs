@@ -13,7 +13,8 @@ use kedgemq::mqtt::packet::{Publish, SubscriptionOptions};
 use kedgemq::mqtt::{Delivery, Packet, QoS, ReasonCode, Reply, Version};
 use kedgemq::time::{Timestamp, WallClock};
 use kedgemq::turn::{
-    CloseCause, ConnectionId, Event, Load, Outgoing, Output, Record, RecordNumber, StoreState, Turn,
+    CloseCause, ConnectionId, Event, LetterLoad, Load, Outgoing, Output, Record, RecordNumber,
+    StoreState, Turn,
 };
 
 use crate::packets::{ConnectOptions, options, subscribe, subscribe_with_id};
@@ -46,11 +47,17 @@ pub(crate) struct Rig {
     committed: RecordNumber,
     held: Vec<(RecordNumber, Outgoing)>,
     /// With the last record before each: a store answers in its order.
-    loads: Vec<(RecordNumber, Load)>,
+    loads: Vec<(RecordNumber, Ask)>,
     outboxes: BTreeMap<ConnectionId, Outbox>,
     holds_commits: bool,
     delays_loads: bool,
     digest: DefaultHasher,
+}
+
+/// What the broker wants to read.
+enum Ask {
+    Copies(Load),
+    Letters(LetterLoad),
 }
 
 impl Rig {
@@ -180,6 +187,16 @@ impl Rig {
         self.step(|broker, now, turn| broker.handle_store_state(state, now, turn));
     }
 
+    /// An operator does something.
+    pub(crate) fn operate<R>(
+        &mut self,
+        act: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> R,
+    ) -> R {
+        let mut result = None;
+        self.step(|broker, now, turn| result = Some(act(broker, now, turn)));
+        result.expect("a step acts")
+    }
+
     /// The broker stops.
     pub(crate) fn shut_down(&mut self) {
         self.step(|broker, now, turn| broker.handle_shutdown(now, turn));
@@ -244,13 +261,21 @@ impl Rig {
 
     /// Answers the loads that wait.
     pub(crate) fn answer_loads(&mut self) {
-        let is_due = |(last, _): &(RecordNumber, Load)| *last <= self.committed;
+        let is_due = |(last, _): &(RecordNumber, Ask)| *last <= self.committed;
         let (due, waiting) = mem::take(&mut self.loads).into_iter().partition(is_due);
         self.loads = waiting;
-        let due: Vec<(RecordNumber, Load)> = due;
-        for (_, load) in due {
-            let stored = self.store.load(load);
-            self.broker.handle_loaded(stored, self.now, &mut self.turn);
+        let due: Vec<(RecordNumber, Ask)> = due;
+        for (_, ask) in due {
+            match ask {
+                Ask::Copies(load) => {
+                    let loaded = self.store.load(load);
+                    self.broker.handle_loaded(loaded, self.now, &mut self.turn);
+                }
+                Ask::Letters(load) => {
+                    let letters = self.store.letters(load);
+                    self.broker.handle_letters(&letters, self.now, &mut self.turn);
+                }
+            }
             self.take_turn();
         }
         self.run_timeouts();
@@ -381,7 +406,8 @@ impl Rig {
         format!("{records:?} {loads:?} {events:?}").hash(&mut self.digest);
         self.pending.append(&mut self.turn.records);
         let last = self.turn.last_record();
-        self.loads.extend(self.turn.loads.drain(..).map(|load| (last, load)));
+        self.loads.extend(self.turn.loads.drain(..).map(|load| (last, Ask::Copies(load))));
+        self.loads.extend(self.turn.letters.drain(..).map(|load| (last, Ask::Letters(load))));
         self.events.append(&mut self.turn.events);
         for (until, outgoing) in self.turn.take_output().collect::<Vec<_>>() {
             format!("{until:?} {outgoing:?}").hash(&mut self.digest);

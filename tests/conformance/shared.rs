@@ -405,3 +405,32 @@ fn mqtt_3_8_4_8_a_message_that_comes_back_has_its_qos_for_the_next_member() {
         assert_eq!(rig.lines(two), ["PUBLISH a x q2"], "after a crash: {crashes}");
     }
 }
+
+#[test]
+fn what_a_member_had_at_qos_1_moves_on_when_it_goes_though_it_may_come_back() {
+    let mut rig = Rig::new();
+    let one = rig.connect(v5("1").stored());
+    rig.subscribe(one, "$share/g/a", 1);
+    let two = rig.connect(v5("2").stored());
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    rig.packet_id(one);
+    rig.subscribe(two, "$share/g/a", 1);
+    rig.cut(one);
+    assert_eq!(rig.lines(two), ["PUBLISH a x q1"]);
+    let one = rig.connect(v5("1").stored());
+    assert_eq!(rig.lines(one), NOTHING);
+}
+
+#[test]
+fn what_the_only_member_had_waits_for_it() {
+    let mut rig = Rig::new();
+    let one = rig.connect(v5("1").stored());
+    rig.subscribe(one, "$share/g/a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    rig.packet_id(one);
+    rig.cut(one);
+    let one = rig.connect(v5("1").stored());
+    assert_eq!(rig.lines(one), ["PUBLISH a x q1 dup"]);
+}

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use kedgemq::mqtt::{Message, PacketId};
 use kedgemq::time::Timestamp;
 use kedgemq::turn::{
-    Copy, DeadId, DeadIndex, DeadLetter, EndCause, Load, Loaded, Marks, MessageId, OwnerId, Record,
-    SessionRecord, Stored,
+    Copy, DeadId, DeadIndex, DeadLetter, EndCause, LetterLoad, Letters, Load, Loaded, Marks,
+    MessageId, OwnerId, Record, SessionRecord, Stored, Task,
 };
 
 type Subscribed = (kedgemq::mqtt::packet::SubscriptionOptions, Option<u32>);
@@ -28,6 +28,7 @@ pub(crate) struct Store {
     pub(crate) received: BTreeSet<(OwnerId, PacketId)>,
     pub(crate) retained: BTreeMap<Arc<str>, Arc<Message>>,
     pub(crate) dead: BTreeMap<DeadId, DeadLetter>,
+    pub(crate) tasks: BTreeMap<u64, Task>,
     /// All copies that ever were: owner, payload.
     pub(crate) history: Vec<(String, String)>,
 }
@@ -86,6 +87,10 @@ impl Store {
             }
             Record::DeadForgotten { id } => {
                 assert!(self.dead.remove(&id).is_some(), "forgot an unknown dead letter");
+            }
+            Record::Task(task) => drop(self.tasks.insert(task.id, *task)),
+            Record::TaskEnded { id } => {
+                assert!(self.tasks.remove(&id).is_some(), "ended an unknown task");
             }
             record => self.apply_to_copy(record),
         }
@@ -164,8 +169,10 @@ impl Store {
         }
         for (&id, letter) in &self.dead {
             let size = u32::try_from(letter.message.size()).expect("small in tests");
-            records.push(Record::DeadIndex(DeadIndex { id, died: letter.died, size }));
+            let (died, retry) = (letter.died, letter.retry);
+            records.push(Record::DeadIndex(DeadIndex { id, died, size, retry }));
         }
+        records.extend(self.tasks.values().cloned().map(|task| Record::Task(Box::new(task))));
         records
     }
 
@@ -191,6 +198,14 @@ impl Store {
             loaded.copies.push(Stored { copy: copy.clone(), message });
         }
         loaded
+    }
+
+    /// Answers a [`LetterLoad`].
+    pub(crate) fn letters(&self, load: LetterLoad) -> Letters {
+        let mut found = self.dead.range(load.first..=load.last).map(|(_, letter)| letter.clone());
+        let count = usize::try_from(load.count).expect("few");
+        let letters: Vec<_> = found.by_ref().take(count).collect();
+        Letters { load, letters, has_more: found.next().is_some() }
     }
 
     /// The stored copies of the session of `client`, in order.

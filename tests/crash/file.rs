@@ -55,8 +55,9 @@ fn a_corrupt_file_is_set_aside_and_a_new_one_is_started() {
     assert!(matches!(broken, StoreError::Corrupt { .. }), "{broken:?}");
     let aside = restored.set_aside.expect("it was set aside");
     let name = aside.file_name().unwrap().to_str().unwrap();
-    let seconds = name.strip_prefix("kedgemq.redb.broken-").unwrap();
-    assert!(seconds.parse::<u64>().unwrap() > 1_700_000_000);
+    let date = name.strip_prefix("kedgemq.redb.broken-").unwrap();
+    let shape = date.replace(|digit: char| digit.is_ascii_digit(), "9");
+    assert_eq!(shape, "99999999T999999Z", "{date}");
     assert_eq!(fs::read(&aside).unwrap().len(), corrupt.len());
     database.close().unwrap();
     let (_, restored) = open(Options::new(&path)).unwrap();
@@ -85,6 +86,17 @@ fn a_file_that_is_no_database_is_set_aside() {
     fs::write(&path, "notes ".repeat(2000)).unwrap();
     let (_, restored) = open(Options::new(&path)).unwrap();
     assert!(restored.set_aside.is_some());
+}
+
+#[test]
+fn a_directory_in_its_place_is_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = new_path(&directory);
+    fs::create_dir_all(path.join("inside")).unwrap();
+    let (_, restored) = open(Options::new(&path)).unwrap();
+    let broken = restored.broken.expect("it says why").to_string();
+    assert!(broken.contains("is a directory"), "{broken}");
+    assert!(restored.set_aside.expect("it was set aside").join("inside").is_dir());
 }
 
 #[test]
@@ -146,16 +158,16 @@ fn a_newer_format_is_left_alone() {
         let database = redb::Database::open(&path).unwrap();
         let transaction = database.begin_write().unwrap();
         let mut meta = transaction.open_table(table).unwrap();
-        let mut row = crc32fast::hash(b"format\x02\0\0\0").to_le_bytes().to_vec();
-        row.extend([2, 0, 0, 0]);
+        let mut row = crc32fast::hash(b"format\x03\0\0\0").to_le_bytes().to_vec();
+        row.extend([3, 0, 0, 0]);
         meta.insert("format", row.as_slice()).unwrap();
         drop(meta);
         transaction.commit().unwrap();
     }
     let before = fs::read(&path).unwrap();
     let error = open(Options::new(&path)).unwrap_err();
-    assert!(error.to_string().contains("format 2"));
-    assert!(matches!(error, StoreError::NewerFormat { found: 2, .. }));
+    assert!(error.to_string().contains("format 3"));
+    assert!(matches!(error, StoreError::NewerFormat { found: 3, .. }));
     assert_eq!(fs::read(&path).unwrap().len(), before.len());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
 }

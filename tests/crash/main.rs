@@ -6,6 +6,7 @@
 mod backend;
 mod broker;
 mod file;
+mod format;
 mod model;
 mod store;
 mod thread;

@@ -141,6 +141,7 @@ impl Model {
                 id: letter.id,
                 died: letter.died,
                 size: u32::try_from(letter.message.size()).unwrap(),
+                retry: letter.retry,
             })
         }));
         records

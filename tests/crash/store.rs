@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use kedgemq::store::{Checkpoint, Database, Options, Restored, StoreError, open_backend};
+use kedgemq::store::{
+    Checkpoint, ColdCounts, Database, Options, Restored, StoreError, open_backend,
+};
 use kedgemq::time::Timestamp;
 use kedgemq::turn::{Load, MessageId, OwnerId, Record};
 
@@ -15,6 +17,9 @@ use crate::workload::Workload;
 /// So small that the log of these tests is collected all the time.
 pub(crate) const LOG_BYTES: u64 = 300_000;
 
+/// So small that what waits in these tests moves to the cold tables all the time.
+pub(crate) const HOT_BYTES: u64 = 10_000;
+
 pub(crate) fn open(disk: &Disk) -> Result<(Database, Restored), StoreError> {
     open_with(disk, false)
 }
@@ -24,6 +29,7 @@ fn open_with(disk: &Disk, two_phase_commit: bool) -> Result<(Database, Restored)
     let options = Options { two_phase_commit, ..Options::new(PathBuf::from("the test disk")) };
     let (mut database, restored) = open_backend(move || Ok(disk.clone()), options)?;
     database.limit_log(LOG_BYTES);
+    database.limit_hot(HOT_BYTES);
     Ok((database, restored))
 }
 
@@ -77,12 +83,18 @@ fn loads(model: &Model, owner: OwnerId) -> [Load; 5] {
     ]
 }
 
-/// Crashes at every sync of `turns` commits, one turn each.
-fn crash_everywhere(seed: u64, turns: usize, two_phase_commit: bool) {
+/// Crashes at every sync of `turns` commits, one turn each, and between some of them, where the
+/// store goes on by itself. Gives what happened in the cold tables.
+fn crash_everywhere(
+    seed: u64,
+    mut workload: Workload,
+    turns: usize,
+    two_phase_commit: bool,
+) -> ColdCounts {
     let disk = Disk::default();
     disk.set_seed(seed);
     let (mut database, _) = open_with(&disk, two_phase_commit).unwrap();
-    let mut workload = Workload::new(seed);
+    database.limit_log(0);
     let models = Arc::new(Mutex::new(vec![Model::default()]));
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let crashes = Arc::new(AtomicUsize::new(0));
@@ -100,26 +112,50 @@ fn crash_everywhere(seed: u64, turns: usize, two_phase_commit: bool) {
         models.lock().unwrap().push(workload.model.clone());
         database.commit(&records, checkpoint(turn)).unwrap();
         acknowledged.store(turn, Ordering::Relaxed);
+        if database.has_work() && turn.is_multiple_of(3) {
+            database.work().unwrap();
+        }
     }
     disk.forget_hook();
+    let counts = database.cold_counts();
     drop(database);
     assert!(crashes.load(Ordering::Relaxed) >= turns);
     assert_eq!(check(&disk, &models.lock().unwrap(), turns), turns);
+    counts
 }
 
 #[test]
 fn a_crash_at_any_sync_loses_nothing_acknowledged() {
-    crash_everywhere(1, 250, false);
+    crash_everywhere(1, Workload::new(1), 250, false);
 }
 
 #[test]
 fn a_crash_at_any_sync_loses_nothing_acknowledged_with_another_seed() {
-    crash_everywhere(2, 250, false);
+    crash_everywhere(2, Workload::new(2), 250, false);
 }
 
 #[test]
 fn a_crash_at_any_sync_of_two_phases_loses_nothing_acknowledged() {
-    crash_everywhere(3, 60, true);
+    crash_everywhere(3, Workload::new(3), 60, true);
+}
+
+#[test]
+fn a_crash_at_any_sync_of_a_move_to_the_cold_tables_loses_nothing() {
+    let mut total = ColdCounts::default();
+    for seed in 4..8 {
+        let counts = crash_everywhere(seed, Workload::slow(seed), 300, false);
+        total.copies += counts.copies;
+        total.chunks += counts.chunks;
+        total.bodies += counts.bodies;
+        total.bodies_freed += counts.bodies_freed;
+        total.chunks_emptied += counts.chunks_emptied;
+        total.rows_updated += counts.rows_updated;
+        total.chunks_forgotten += counts.chunks_forgotten;
+    }
+    assert!(total.copies > 4000 && total.chunks > 400, "{total:?}");
+    assert!(total.bodies > 100 && total.bodies_freed > 50, "{total:?}");
+    assert!(total.chunks_emptied > 200 && total.rows_updated > 50, "{total:?}");
+    assert!(total.chunks_forgotten > 10, "{total:?}");
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use kedgemq::store::{Options, Store, StoreError, Witness, open_backend};
-use kedgemq::turn::{Loaded, OwnerId, Record, RecordNumber, StoreState};
+use kedgemq::turn::{Letters, Loaded, OwnerId, Record, RecordNumber, StoreState};
 
 use crate::backend::{Disk, Failure, Fate};
 use crate::model::Model;
-use crate::store::{LOG_BYTES, all, check, checkpoint, open};
+use crate::store::{HOT_BYTES, LOG_BYTES, all, check, checkpoint, open};
 use crate::workload::Workload;
 
 const EIO: i32 = 5;
@@ -29,6 +29,7 @@ struct Log {
 struct Seen {
     committed: Vec<RecordNumber>,
     loaded: Vec<Loaded>,
+    letters: Vec<Letters>,
     states: Vec<(StoreState, String)>,
     rooms: usize,
 }
@@ -70,6 +71,10 @@ impl Witness for Log {
         self.add(|seen| seen.loaded.push(loaded));
     }
 
+    fn letters(&self, letters: Letters) {
+        self.add(|seen| seen.letters.push(letters));
+    }
+
     fn state(&self, state: StoreState, why: &str) {
         self.add(|seen| seen.states.push((state, why.to_owned())));
     }
@@ -107,6 +112,7 @@ impl Rig {
         let factory = disk.clone();
         let (mut database, _) = open_backend(move || Ok(factory.clone()), options).unwrap();
         database.limit_log(LOG_BYTES);
+        database.limit_hot(HOT_BYTES);
         let log = Arc::new(Log::default());
         Self {
             store: database.start(log.clone()),
@@ -207,6 +213,10 @@ fn fail_anywhere(error: i32, fate: Fate) {
             scope.spawn(move || {
                 for after in part {
                     let mut rig = Rig::new(20 + after);
+                    if after.is_multiple_of(2) {
+                        // So that it fails in the middle of moves too.
+                        rig.workload = Workload::slow(20 + after);
+                    }
                     rig.submit();
                     rig.log.wait_for(1);
                     rig.fail(*after, 1, error, fate);

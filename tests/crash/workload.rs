@@ -1,5 +1,6 @@
 //! Turns as the core makes them, decided by a seed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub(crate) struct Workload {
     next_dead: u64,
     ordinal: u64,
     turn: Vec<Record>,
+    /// Whether most copies wait, and leave in their order.
+    is_slow: bool,
 }
 
 impl Workload {
@@ -35,7 +38,13 @@ impl Workload {
             next_dead: 1,
             ordinal: 0,
             turn: Vec::new(),
+            is_slow: false,
         }
+    }
+
+    /// With subscribers that are away most of the time.
+    pub(crate) fn slow(seed: u64) -> Self {
+        Self { is_slow: true, ..Self::new(seed) }
     }
 
     /// The next turn, with at least one record; the model is after it.
@@ -68,6 +77,13 @@ impl Workload {
     }
 
     fn step(&mut self) {
+        if self.is_slow {
+            match self.random.u32(0..10) {
+                0..6 => return (0..4).for_each(|_| self.publish()),
+                6 => return self.drain(),
+                _ => {}
+            }
+        }
         match self.random.u32(0..100) {
             0..30 => self.publish(),
             30..55 => self.finish_copy(),
@@ -101,6 +117,12 @@ impl Workload {
     }
 
     fn a_copy(&mut self) -> Option<Copy> {
+        if self.is_slow && self.random.u8(0..4) > 0 {
+            let owners = self.model.copies.keys().map(|(owner, _)| *owner);
+            let owners: BTreeSet<OwnerId> = owners.collect();
+            let owner = self.random.choice(owners)?;
+            return Some(self.model.queue(owner).swap_remove(0).copy);
+        }
         let copies: Vec<&Copy> = self.model.copies.values().collect();
         // The last are long-lived.
         let some = copies.len().saturating_sub(3);
@@ -175,13 +197,15 @@ impl Workload {
             retain: false,
             received: Timestamp(self.ordinal),
             expiry: self.random.bool().then_some(60),
+            past: None,
         }
     }
 
     fn publish(&mut self) {
         let len = match self.random.u8(0..20) {
-            0 => self.random.usize(60_000..150_000),
-            1..5 => self.random.usize(0..10_000),
+            0 if !self.is_slow => self.random.usize(60_000..150_000),
+            0 => self.random.usize(0..5_000),
+            1..5 if !self.is_slow => self.random.usize(0..10_000),
             _ => self.random.usize(0..100),
         };
         let message = Arc::new(self.message(len));
@@ -195,7 +219,8 @@ impl Workload {
             if self.random.bool() {
                 continue;
             }
-            let sent = self.random.bool().then(|| self.sent(owner));
+            let is_sent = self.random.u8(0..8) < if self.is_slow { 1 } else { 4 };
+            let sent = is_sent.then(|| self.sent(owner));
             self.add(Record::Queued(Copy {
                 owner,
                 message: id,
@@ -233,6 +258,24 @@ impl Workload {
             _ => Record::Sent { owner, message, sent: self.sent(owner) },
         };
         self.add(record);
+    }
+
+    /// A subscriber is there for a while and takes the oldest of its queue.
+    fn drain(&mut self) {
+        let owners: Vec<OwnerId> = self.live_owners();
+        let Some(owner) = self.random.choice(owners) else {
+            return;
+        };
+        let queue = self.model.queue(owner);
+        let count = self.random.usize(0..=queue.len().min(60));
+        for stored in queue.into_iter().take(count) {
+            let message = stored.copy.message;
+            let sent = self.sent(owner);
+            self.add(Record::Sent { owner, message, sent });
+            if self.random.u8(0..20) > 0 {
+                self.add(Record::Removed { owner, message, lazy: true });
+            }
+        }
     }
 
     fn finish_copy(&mut self) {
@@ -293,6 +336,8 @@ impl Workload {
             deliveries: copy.deliveries,
             deaths: 1,
             redrives: 0,
+            origin: id,
+            retry: None,
             reason_code: Some(ReasonCode::NOT_AUTHORIZED),
             reason_string: Some("not for me".into()),
             died: Timestamp(self.ordinal),
@@ -322,8 +367,11 @@ impl Workload {
         let Some(owner) = self.random.choice(ended) else {
             return;
         };
-        // In slices: half of the queue, and when nothing is left, the owner.
         let queue = self.model.queue(owner);
+        if self.is_slow && self.random.bool() {
+            return self.add(Record::OwnerForgotten { owner });
+        }
+        // In slices: half of the queue, and when nothing is left, the owner.
         for stored in queue.iter().take(queue.len() / 2 + 1) {
             let message = stored.copy.message;
             self.add(Record::Removed { owner, message, lazy: false });

@@ -36,6 +36,16 @@ impl Broker {
         Self::run(directory, arguments)
     }
 
+    /// One plain listener, on the data that `fill` puts into the data directory.
+    pub(crate) fn start_on(fill: impl FnOnce(&Path)) -> Self {
+        let directory = new_directory();
+        let data = directory.path().join("data");
+        fs::create_dir(&data).expect("the directory is ours");
+        fill(&data);
+        let arguments = in_directory(directory.path(), &["--mqtt", "127.0.0.1:0"]);
+        Self::run(directory, arguments)
+    }
+
     /// Listens as the configuration file says that `write` makes for the directory it is given.
     pub(crate) fn start_configured(write: impl FnOnce(&Path) -> String) -> Self {
         let directory = new_directory();

@@ -11,6 +11,7 @@ fn message(topic: &str, payload: &'static str) -> Arc<Message> {
         retain: true,
         received: Timestamp(0),
         expiry: None,
+        past: None,
     })
 }
 

@@ -20,6 +20,7 @@ fn message(payload: &[u8]) -> Arc<Message> {
         retain: true,
         received: Timestamp(77),
         expiry: Some(60),
+        past: None,
     })
 }
 
@@ -74,6 +75,8 @@ fn letter(id: u64, owner: u64, message_id: u64) -> DeadLetter {
         deliveries: 3,
         deaths: 2,
         redrives: 1,
+        origin: DeadId(id),
+        retry: None,
         reason_code: Some(ReasonCode::QUOTA_EXCEEDED),
         reason_string: Some("no".into()),
         died: Timestamp(88),
@@ -198,6 +201,7 @@ fn both_turns() -> Vec<Record> {
             id: DeadId(1),
             died: Timestamp(88),
             size: u32::try_from(message(b"dead").size()).unwrap(),
+            retry: None,
         }),
     ]
 }

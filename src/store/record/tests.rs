@@ -13,6 +13,7 @@ fn message(payload: &'static [u8], expiry: Option<u32>) -> Message {
         retain: true,
         received: Timestamp(u64::MAX),
         expiry,
+        past: None,
     }
 }
 

@@ -152,6 +152,7 @@ fn publish(flags: u8, body: &[u8], version: Version) -> Result<Delivery, DecodeE
             retain,
             received: Timestamp(0),
             expiry: properties.message_expiry,
+            past: None,
         }),
         qos,
         packet_id,

@@ -200,6 +200,7 @@ pub(super) fn delivery(random: &mut Rng, version: Version) -> Delivery {
             retain,
             received: Timestamp(0),
             expiry: maybe(random, v5, |random| random.u32(1..)),
+            past: None,
         }),
         qos,
         packet_id: (qos != QoS::AtMostOnce).then(|| packet_id(random)),

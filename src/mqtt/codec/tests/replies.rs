@@ -58,6 +58,7 @@ fn delivery(properties: &'static [u8], expiry: Option<u32>) -> Delivery {
             retain: true,
             received: Timestamp(5_000),
             expiry,
+            past: None,
         }),
         qos: QoS::AtLeastOnce,
         packet_id: Some(id()),

@@ -16,6 +16,7 @@ fn publish(qos: QoS, alias: bool) -> Output {
         retain: false,
         received: Timestamp(0),
         expiry: None,
+        past: None,
     };
     Output::from(Delivery {
         message: Arc::new(message),

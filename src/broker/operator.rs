@@ -1,0 +1,136 @@
+//! What an operator may see and do: sessions and their queues.
+
+use std::sync::Arc;
+
+use super::Broker;
+use super::doomed::Legacy;
+use crate::mqtt::{ReasonCode, Version};
+use crate::session::{Session, Subscription};
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, EndCause, OwnerId, SessionId, Turn};
+
+/// A session, as it is now.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its id, for its copies in the store.
+    pub id: SessionId,
+    /// Client Identifier.
+    pub client_id: Arc<str>,
+    /// User Name of the last connection.
+    pub user: Option<Arc<str>>,
+    /// Protocol of the last connection.
+    pub version: Version,
+    /// Its connection, while there is one.
+    pub connection: Option<ConnectionId>,
+    /// Since when it is connected, or nobody is.
+    pub since: Timestamp,
+    /// Whether it is in the store.
+    pub stored: bool,
+    /// Session Expiry Interval in seconds; `u32::MAX` never.
+    pub expiry: u32,
+    /// Copies that wait.
+    pub queued: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Copies that were sent and are not acknowledged.
+    pub in_flight: u64,
+    /// QoS 2 messages from the client that it did not release.
+    pub received: u64,
+    /// Copies that died or were dropped since the broker started, by reason.
+    pub undelivered: Vec<(&'static str, u64)>,
+    /// Its subscriptions.
+    pub subscriptions: Vec<(Arc<str>, Subscription)>,
+}
+
+impl Broker {
+    /// Sessions in the order of their Client Identifiers, from the one after `after` on.
+    pub fn sessions_after(&self, after: Option<&str>, limit: usize) -> Vec<SessionView> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = self.clients.range::<str, _>((from, Bound::Unbounded)).take(limit);
+        ids.map(|(_, id)| view(&self.sessions[id])).collect()
+    }
+
+    /// The session of a client.
+    pub fn session_view(&self, client_id: &str) -> Option<SessionView> {
+        self.clients.get(client_id).map(|id| view(&self.sessions[id]))
+    }
+
+    /// Ends the connection of a client; false if it has none.
+    pub fn handle_kick(&mut self, client_id: &str, now: Timestamp, turn: &mut Turn) -> bool {
+        let Some(&id) = self.clients.get(client_id) else {
+            return false;
+        };
+        let is_connected = self.session(id).link.is_some();
+        let why = "an operator ended the connection".into();
+        self.dismiss(id, ReasonCode::ADMINISTRATIVE_ACTION, why, now, turn);
+        self.settle(now, turn);
+        is_connected
+    }
+
+    /// Ends the session of a client, and its connection: what waits becomes dead letters. False
+    /// if there is none.
+    pub fn handle_delete(&mut self, client_id: &str, now: Timestamp, turn: &mut Turn) -> bool {
+        let Some(&id) = self.clients.get(client_id) else {
+            return false;
+        };
+        let why = "an operator deleted the session".into();
+        self.dismiss(id, ReasonCode::ADMINISTRATIVE_ACTION, why, now, turn);
+        if self.sessions.contains_key(&id) {
+            self.end_session(id, EndCause::Purged, now, turn);
+        }
+        self.settle(now, turn);
+        true
+    }
+
+    /// Empties the queue of a client: what was never sent becomes dead letters. Returns how many
+    /// copies go; `None` if there is no such session.
+    pub fn handle_purge(
+        &mut self,
+        client_id: &str,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) -> Option<u64> {
+        let &id = self.clients.get(client_id)?;
+        let count = self.purge(id, now, turn);
+        self.settle(now, turn);
+        Some(count)
+    }
+
+    fn purge(&mut self, id: OwnerId, now: Timestamp, turn: &mut Turn) -> u64 {
+        let session = self.sessions.get_mut(&id).expect("the caller looked it up");
+        let count = session.queue.len() as u64;
+        let legacy = Legacy {
+            owner: id,
+            name: session.client_id.clone(),
+            filters: session.filters().cloned().collect(),
+            cause: EndCause::Purged,
+            stored: session.stored,
+            copies: session.queue.take_all(&mut self.totals).into(),
+            count,
+        };
+        self.doom_queue(legacy, now, turn);
+        count
+    }
+}
+
+fn view(session: &Session) -> SessionView {
+    let link = session.link.as_ref();
+    let since = link.map(|link| link.since).or(session.disconnected);
+    SessionView {
+        id: session.id,
+        client_id: session.client_id.clone(),
+        user: session.user.clone(),
+        version: session.version,
+        connection: link.map(|link| link.id),
+        since: since.unwrap_or_default(),
+        stored: session.stored,
+        expiry: session.expiry,
+        queued: session.queue.len() as u64,
+        queued_bytes: session.queue.bytes(),
+        in_flight: session.outbound.len() as u64,
+        received: session.inbound.received.len() as u64,
+        undelivered: session.undelivered.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        subscriptions: session.subscriptions.iter().map(|(f, s)| (f.clone(), s.clone())).collect(),
+    }
+}
