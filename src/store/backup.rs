@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -147,6 +148,7 @@ impl Snapshot {
         let write = redb.begin_write().map_err(|error| to_target(error.into()))?;
         let names = self.names()?;
         let mut copy = Copy { snapshot: self, write: &write, target, progress, done: names.1 };
+        copy.tell()?;
         for name in &names.0 {
             copy.table(name)?;
         }
@@ -226,11 +228,18 @@ impl Copy<'_> {
             into.insert(key.value(), value).map_err(|error| unwritable(error.into()))?;
             self.done.rows += 1;
             self.done.bytes += value.len() as u64;
-            if self.done.rows.is_multiple_of(STEP) && (self.progress)(self.done).is_break() {
-                return Err(BackupError::Cancelled);
+            if self.done.rows.is_multiple_of(STEP) {
+                self.tell()?;
             }
         }
         Ok(true)
+    }
+
+    fn tell(&mut self) -> Result<(), BackupError> {
+        match (self.progress)(self.done) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(BackupError::Cancelled),
+        }
     }
 }
 
@@ -247,7 +256,7 @@ pub(super) struct Part {
 impl Part {
     fn create(target: &Path) -> io::Result<Self> {
         let path = part_name(target);
-        // Of a process that died with our number, if it is there.
+        // Of a dead process with our number, if it is there.
         let _ = fs::remove_file(&path);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
@@ -270,10 +279,12 @@ impl Drop for Part {
     }
 }
 
-/// A name beside `target` that only this process uses.
+/// A name beside `target` that nobody else uses, and that only a dead process can have left.
 pub(super) fn part_name(target: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut name = target.as_os_str().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
+    name.push(format!(".{}-{count}.part", std::process::id()));
     name.into()
 }
 

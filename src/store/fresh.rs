@@ -26,7 +26,7 @@ impl Fresh {
             return Err(BackupError::Exists { path: target.to_owned() });
         }
         let part = part_name(target);
-        // Of a process that died with our number, if it is there.
+        // Of a dead process with our number, if it is there.
         let _ = fs::remove_file(&part);
         let mut options = Options::new(&part);
         options.on_broken = OnBroken::Stop;

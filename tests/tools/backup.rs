@@ -1,15 +1,19 @@
 //! `kedgemq store backup`, and what the tools do while a broker runs.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use kedgemq::mqtt::QoS;
+use kedgemq::store::{BackupError, Witness};
+use kedgemq::turn::{Loaded, RecordNumber, StoreState};
 
-use crate::command::{store, store_fails};
+use crate::command::{kedgemq, store, store_fails};
 use crate::file;
 use crate::harness::Broker;
 use crate::peer::Peer;
@@ -128,4 +132,58 @@ fn what_needs_a_stopped_broker_says_so_and_touches_nothing() {
     let line = store_fails(2, &["import", "--data", text(&data), text(&export)]);
     assert!(line.contains("there is a store already"), "{line}");
     Peer::connect(broker.plain(), "a").publish("a", QoS::ExactlyOnce, b"it goes on");
+}
+
+/// Several at once to one name: one makes it, whole.
+#[test]
+fn backups_do_not_get_into_each_others_way() {
+    let broker = Broker::start_plain();
+    let mut peer = Peer::connect(broker.plain(), "away");
+    peer.subscribe("job/#");
+    peer.publish("job/a", QoS::ExactlyOnce, &vec![b'x'; 100_000]);
+    let (data, copy) = (broker.path("data"), broker.path("copy.redb"));
+    let codes: Vec<i32> = thread::scope(|scope| {
+        let arguments = ["store", "backup", "--data", text(&data), text(&copy)];
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(move || kedgemq(&arguments).code)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    store(&["check", text(&copy)]);
+    let parts = fs::read_dir(copy.parent().unwrap()).unwrap();
+    let parts =
+        parts.filter(|it| it.as_ref().unwrap().path().extension().is_some_and(|it| it == "part"));
+    assert_eq!(parts.count(), 0);
+}
+
+struct Nobody;
+
+impl Witness for Nobody {
+    fn committed(&self, _up_to: RecordNumber) {}
+    fn loaded(&self, _loaded: Loaded) {}
+    fn state(&self, _state: StoreState, _why: &str) {}
+    fn room(&self) {}
+}
+
+/// What is left of a backup when the broker stops meanwhile: nothing, and the broker stops.
+#[test]
+fn a_backup_does_not_outlive_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let (database, _) = file::fill_open(&path, 3, 100);
+    let running = database.start(Arc::new(Nobody));
+    let snapshot = running.snapshot().unwrap();
+    let late = running.snapshot().unwrap();
+    let (first, second) = (directory.path().join("first"), directory.path().join("second"));
+    let given_up = snapshot.copy_to(&first, &mut |copied| {
+        assert!(copied.rows == 0 && copied.of > 0, "{copied:?}");
+        ControlFlow::Break(())
+    });
+    assert_eq!(given_up, Err(BackupError::Cancelled));
+    running.stop().unwrap();
+    let failed = late.copy_to(&second, &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(failed, Err(BackupError::Source(_))), "{failed:?}");
+    assert!(running.snapshot().is_err());
+    let names: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    store(&["check", text(&path)]);
 }

@@ -233,3 +233,50 @@ fn a_config_file_names_the_data_directory() {
     let export = store(&["export", "-c", text(&config)]);
     assert_eq!(export, store(&["export", "--data", text(&data)]));
 }
+
+/// What can still be read of a file that lost its newest commit can be had, but not unawares.
+#[test]
+fn a_file_that_lost_its_newest_commit_is_broken() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, _) = killed(directory.path(), "data", 4);
+    let path = file::in_directory(&data);
+    let good = store(&["export", "--data", text(&data)]);
+    let mut bytes = fs::read(&path).unwrap();
+    // Both places of commits, one after the other: one of them is the newest.
+    let outcomes = [100, 220].map(|place| {
+        bytes[place] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        bytes[place] ^= 1;
+        let check = kedgemq(&["store", "check", text(&path)]);
+        let export = kedgemq(&["store", "export", "--data", text(&data)]);
+        let copy = directory.path().join(format!("copy-{place}"));
+        let backup = kedgemq(&["store", "backup", "--data", text(&data), text(&copy)]);
+        assert_eq!(export.code, 0, "{export:?}");
+        if check.code == 0 {
+            assert_eq!((export.stdout == good, backup.code), (true, 0), "{backup:?}");
+            return true;
+        }
+        assert!(check.stdout.contains("broken: its newest commit"), "{check:?}");
+        assert!(export.stderr.contains("warning: ") && export.stdout != good, "{export:?}");
+        assert_eq!((backup.code, copy.exists()), (1, false), "{backup:?}");
+        false
+    });
+    assert!(outcomes.contains(&true) && outcomes.contains(&false), "{outcomes:?}");
+}
+
+#[test]
+fn a_check_says_what_is_broken_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    file::fill(&path, 2, 30);
+    let good = fs::read(&path).unwrap();
+    let half = good[..good.len() / 2].to_vec();
+    for (bytes, expected) in [(Vec::new(), "it holds nothing"), (half, "broken: ")] {
+        fs::write(&path, &bytes).unwrap();
+        let ended = kedgemq(&["store", "check", text(&path)]);
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.stdout.contains(expected), "{ended:?}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
