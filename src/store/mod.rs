@@ -10,6 +10,11 @@
 //! queues. `load` reads copies back from both. At start the log is read once and `restore` gives
 //! the core what is there.
 //!
+//! **Beside it.** `backup` copies the store from a read transaction, `overlay` looks at a stopped
+//! broker's file without changing it, `fresh` makes a file from elsewhere, `compact` shrinks one.
+//! `proof` notes which commit is on disk, so that one that is damaged later is not taken for one
+//! that was never finished.
+//!
 //! **Invariants.** A turn's records are never split over two transactions. What is told as
 //! committed is on disk. A commit that fails is repeated, after the file was opened again and its
 //! batch number read, so its records are neither lost nor doubled. Bodies lie on disk only.
