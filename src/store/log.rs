@@ -46,40 +46,40 @@ pub(super) struct Appender<'a, 'txn> {
 impl Appender<'_, '_> {
     /// Writes records, as many to a row as fit, and indexes them.
     pub(super) fn append(&mut self, stream: &[u8]) -> Result<(), LogError> {
-        if stream.is_empty() {
-            return Ok(());
-        }
-        if stream.len() <= PAYLOAD {
-            return self.write(stream);
-        }
         let mut reader = Reader::new(stream);
         let mut start = 0;
-        let mut placed = 0;
+        // Those of the row so far, with their ends: read once, as this is the way of each message.
+        let mut records = Vec::new();
         while !reader.is_empty() {
             let record_start = reader.position();
-            LogRecord::read(&mut reader).map_err(|Broken| LogError::Broken(*self.next))?;
+            let record = LogRecord::read(&mut reader);
+            let record = record.map_err(|Broken| LogError::Broken(*self.next))?;
             let end = reader.position();
             if end - start > PAYLOAD && record_start > start {
-                self.write(&stream[start..record_start])?;
+                self.write(&stream[start..record_start], &mut records)?;
                 start = record_start;
             }
+            records.push((record, end - start));
             if end - start > PAYLOAD {
-                self.write(&stream[start..end])?;
+                self.write(&stream[start..end], &mut records)?;
                 start = end;
             }
-            placed = end;
         }
-        if placed > start {
-            self.write(&stream[start..placed])?;
+        if start < stream.len() {
+            self.write(&stream[start..], &mut records)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, records: &[u8]) -> Result<(), LogError> {
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        records: &mut Vec<(LogRecord<'_>, usize)>,
+    ) -> Result<(), LogError> {
         let first = *self.next;
-        let mut follow = records.len().div_ceil(PAYLOAD);
+        let mut follow = bytes.len().div_ceil(PAYLOAD);
         let rows = follow as u64;
-        for part in records.chunks(PAYLOAD) {
+        for part in bytes.chunks(PAYLOAD) {
             follow -= 1;
             let key = *self.next;
             let mut row = self.table.insert_reserve(key, HEADER + part.len())?;
@@ -87,7 +87,13 @@ impl Appender<'_, '_> {
             drop(row);
             *self.next += 1;
         }
-        index_segment(self.index, first, rows, records)
+        add_segment(self.index, first, rows, bytes)?;
+        let mut start = 0;
+        for (record, end) in records.drain(..) {
+            self.index.apply(record, place(first, start, end));
+            start = end;
+        }
+        Ok(())
     }
 }
 
@@ -137,9 +143,14 @@ fn place(segment: u64, start: usize, end: usize) -> Place {
     Place { segment, offset, len }
 }
 
-fn index_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {
+fn add_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {
     let bytes = u32::try_from(records.len()).map_err(|_| LogError::Broken(key))?;
     index.add_segment(key, rows, bytes);
+    Ok(())
+}
+
+fn index_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {
+    add_segment(index, key, rows, records)?;
     for_each_record(key, records, |record, place| index.apply(record, place))
 }
 
