@@ -72,6 +72,12 @@ impl Session {
         self.sent.len()
     }
 
+    /// The broker refused what has this Packet Identifier: it is not sent again. Its payload.
+    pub(crate) fn refused(&mut self, packet_id: PacketId) -> Option<Vec<u8>> {
+        let place = self.sent.iter().position(|sent| sent.packet_id == packet_id)?;
+        self.sent.remove(place).map(|sent| sent.payload)
+    }
+
     /// The first packet of a connection.
     pub(crate) fn connect(&self, out: &mut Vec<u8>) {
         let connect = Connect {
@@ -152,6 +158,12 @@ impl Session {
             Reply::PubRel(ack) => {
                 self.taken.remove(&ack.packet_id);
                 put_ack(Packet::PubComp, ack.packet_id, self.version, out);
+                Ok(Event::Nothing)
+            }
+            // The connection ends, the session does not.
+            Reply::Disconnect(disconnect)
+                if disconnect.reason == ReasonCode::SERVER_SHUTTING_DOWN =>
+            {
                 Ok(Event::Nothing)
             }
             Reply::Disconnect(disconnect) => Err(format!("DISCONNECT: {}", disconnect.reason)),
