@@ -11,10 +11,14 @@ use tempfile::TempDir;
 
 use super::Lines;
 
+/// Variables that a process gets on top of ours.
+pub(crate) type Environment = Vec<(String, String)>;
+
 /// A running broker; it is killed and its directory removed when this is dropped.
 pub(crate) struct Broker {
     directory: TempDir,
     arguments: Vec<String>,
+    environment: Environment,
     process: Process,
     tls: Option<SocketAddr>,
     plain: Option<SocketAddr>,
@@ -26,14 +30,29 @@ impl Broker {
         let directory = new_directory();
         let arguments =
             in_directory(directory.path(), &["--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"]);
-        Self::run(directory, arguments)
+        Self::run(directory, arguments, Environment::new())
     }
 
     /// One plain listener and nothing else.
     pub(crate) fn start_plain() -> Self {
         let directory = new_directory();
         let arguments = in_directory(directory.path(), &["--mqtt", "127.0.0.1:0"]);
-        Self::run(directory, arguments)
+        Self::run(directory, arguments, Environment::new())
+    }
+
+    /// One plain listener, what `configuration` says, and an environment that `environment`
+    /// makes for the directory it is given.
+    pub(crate) fn start_plain_in(
+        configuration: &str,
+        environment: impl FnOnce(&Path) -> Environment,
+    ) -> Self {
+        let directory = new_directory();
+        let file = directory.path().join("kedgemq.toml");
+        fs::write(&file, configuration).expect("the directory is ours");
+        let environment = environment(directory.path());
+        let arguments = &["-c", &text(&file), "--mqtt", "127.0.0.1:0"];
+        let arguments = in_directory(directory.path(), arguments);
+        Self::run(directory, arguments, environment)
     }
 
     /// One plain listener, on the data that `fill` puts into the data directory.
@@ -52,12 +71,13 @@ impl Broker {
         let file = directory.path().join("kedgemq.toml");
         fs::write(&file, write(directory.path())).expect("the directory is ours");
         let arguments = in_directory(directory.path(), &["-c", &text(&file)]);
-        Self::run(directory, arguments)
+        Self::run(directory, arguments, Environment::new())
     }
 
-    fn run(directory: TempDir, arguments: Vec<String>) -> Self {
-        let process = Process::start(&arguments);
-        let mut broker = Self { directory, arguments, process, tls: None, plain: None };
+    fn run(directory: TempDir, arguments: Vec<String>, environment: Environment) -> Self {
+        let process = Process::start_in(&arguments, &environment);
+        let mut broker =
+            Self { directory, arguments, environment, process, tls: None, plain: None };
         broker.find_listeners();
         broker
     }
@@ -81,14 +101,14 @@ impl Broker {
     /// Starts again on the same data, on other free ports; kills what still runs.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.process = Process::start(&self.arguments);
+        self.process = Process::start_in(&self.arguments, &self.environment);
         self.find_listeners();
     }
 
     /// Starts it on the same data and kills it so soon after: while it may still read them.
     pub(crate) fn die_starting(&mut self, after: Duration) {
         self.kill();
-        self.process = Process::start(&self.arguments);
+        self.process = Process::start_in(&self.arguments, &self.environment);
         let ended = self.process.log.wait_end_for(after);
         assert!(!ended, "it ended by itself; its log:\n{}", self.process.log.text());
         self.kill();
@@ -96,9 +116,14 @@ impl Broker {
 
     /// Sends a signal, as `kill` names it: `TERM`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.process.child.id());
+        let command = format!("kill -{name} {}", self.pid());
         let status = Command::new("sh").arg("-c").arg(command).status().expect("sh runs");
         assert!(status.success(), "could not send SIG{name}");
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Waits until it has ended by itself.
@@ -166,8 +191,17 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it; its working directory is of no importance, as all paths are absolute.
     pub(crate) fn start<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> Self {
+        Self::start_in(arguments, &[])
+    }
+
+    /// The same, with more variables.
+    fn start_in<A: AsRef<std::ffi::OsStr>>(
+        arguments: &[A],
+        environment: &[(String, String)],
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kedgemq"))
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
