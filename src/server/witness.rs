@@ -35,12 +35,12 @@ impl Witness for Ear {
     }
 
     fn state(&self, state: StoreState, why: &str) {
-        log::store_state(state, why);
         if let Some(engine) = self.0.upgrade() {
             engine.turn(By::Storage, |step| {
                 step.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
             });
         }
+        log::store_state(state, why); // Who reads it may rely on it.
     }
 
     fn room(&self) {
