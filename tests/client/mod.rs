@@ -72,6 +72,12 @@ impl Session {
         self.sent.len()
     }
 
+    /// The payload of what is in flight under this Packet Identifier.
+    pub(crate) fn payload(&self, packet_id: PacketId) -> Option<&[u8]> {
+        let sent = self.sent.iter().find(|sent| sent.packet_id == packet_id)?;
+        Some(&sent.payload)
+    }
+
     /// The broker refused what has this Packet Identifier: it is not sent again. Its payload.
     pub(crate) fn refused(&mut self, packet_id: PacketId) -> Option<Vec<u8>> {
         let place = self.sent.iter().position(|sent| sent.packet_id == packet_id)?;

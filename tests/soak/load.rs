@@ -126,7 +126,10 @@ pub(crate) fn subscribe(
 }
 
 /// Makes connection after connection until one ends by itself.
-fn through_deaths(stage: &Stage, mut connection: impl FnMut(SocketAddr) -> io::Result<()>) {
+pub(crate) fn through_deaths(
+    stage: &Stage,
+    mut connection: impl FnMut(SocketAddr) -> io::Result<()>,
+) {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, UnexpectedEof};
     let mut start = 0;
     loop {
