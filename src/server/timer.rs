@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::engine::Engine;
 use crate::time::Timestamp;
@@ -13,6 +13,12 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// The stored time is at most this old, also when nothing happens.
 const CHECKPOINT: Duration = Duration::from_secs(3600);
+
+/// Who wakes so much later than planned was stopped, or its machine slept.
+const LATE: Duration = Duration::from_millis(100);
+
+/// What clients get then before their silence counts: what they sent meanwhile is not read yet.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs until it is dropped.
 pub(super) async fn run(engine: Arc<Engine>) {
@@ -30,7 +36,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
             engine.tick();
         }
         let next = engine.due().map_or(look, |due| due.min(look));
+        let planned = next.max(engine.now());
         sleep_until(&engine, next).await;
+        if engine.now().since(planned) > LATE {
+            sleep(GRACE).await;
+        }
     }
 }
 
