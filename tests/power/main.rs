@@ -25,6 +25,7 @@ mod failing_disk;
 mod owed;
 mod refusal;
 mod signals;
+mod stopped;
 mod strace;
 
 use std::env;
