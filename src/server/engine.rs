@@ -378,7 +378,9 @@ impl Step<'_> {
         let turn = &mut core.turn;
         let has_asks = !turn.loads.is_empty() || !turn.letters.is_empty();
         if self.work.wanted || !turn.records.is_empty() || has_asks {
-            let checkpoint = Checkpoint { at: self.now, unix_ms: core.wall.unix_ms(self.now) };
+            // What the clock shows now: where it was set meanwhile, `wall` knows it later only,
+            // and the next start would take the difference for downtime.
+            let checkpoint = Checkpoint { at: self.now, unix_ms: clock::unix_ms() };
             let last = turn.last_record();
             // A load's answer has to know all that was decided before it was asked for.
             let wanted = self.work.wanted || !turn.loads.is_empty();
