@@ -7,10 +7,10 @@ use std::num::NonZeroU16;
 
 use kedgemq::mqtt::codec::client::encode;
 use kedgemq::mqtt::packet::{
-    Ack, Connect, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
+    Ack, Connect, Disconnect, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
 };
 use kedgemq::mqtt::reply::ConnAck;
-use kedgemq::mqtt::{Delivery, Packet, PacketId, QoS, Reply, Version};
+use kedgemq::mqtt::{Delivery, Packet, PacketId, QoS, ReasonCode, Reply, Version};
 
 use crate::client::wire::Wire;
 use crate::harness::DEADLINE;
@@ -94,7 +94,7 @@ impl Hand {
     /// Acknowledges a QoS 1 message.
     pub(crate) fn acknowledge(&mut self, delivery: &Delivery) {
         let packet_id = delivery.packet_id.expect("QoS 1 has one");
-        let reason = kedgemq::mqtt::ReasonCode::SUCCESS;
+        let reason = ReasonCode::SUCCESS;
         self.send(Packet::PubAck(Ack { packet_id, reason, reason_string: None }));
     }
 
@@ -104,6 +104,15 @@ impl Hand {
             Reply::Publish(delivery) => delivery,
             other => panic!("no PUBLISH but {other:?}"),
         }
+    }
+
+    /// Says goodbye, and waits until the broker has heard it.
+    pub(crate) fn leave(mut self) {
+        let reason = ReasonCode::SUCCESS;
+        let disconnect = Disconnect { reason, session_expiry: None, reason_string: None };
+        self.send(Packet::Disconnect(disconnect));
+        let end = self.try_next();
+        assert!(end.is_err(), "something came after DISCONNECT: {end:?}");
     }
 
     /// All messages that were on their way: those before the answer to a PINGREQ.

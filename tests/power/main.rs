@@ -20,6 +20,7 @@ mod load;
 mod stage;
 
 mod by_hand;
+mod clocks;
 mod durable_first;
 mod failing_disk;
 mod owed;
