@@ -8,6 +8,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+#[allow(dead_code)] // As of the harness.
 #[path = "../client/mod.rs"]
 mod client;
 
