@@ -117,9 +117,10 @@ fn fail_and(end: End) {
     stage.open(broker.plain());
     stage.wait_progress(500, Duration::ZERO);
     stage.finish();
-    let outcomes: Vec<_> = publishers.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let outcomes: Vec<_> =
+        publishers.into_iter().map(|thread| thread.join().expect("no client panicked")).collect();
     for subscriber in subscribers {
-        let wrong = refusal::judge(&outcomes, &subscriber.join().unwrap());
+        let wrong = refusal::judge(&outcomes, &subscriber.join().expect("no client panicked"));
         assert!(wrong.is_empty(), "{} wrong: {wrong:#?}", wrong.len());
     }
     let [accepted, refused, unsure] = refusal::counts(&outcomes);

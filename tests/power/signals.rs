@@ -166,10 +166,13 @@ impl Clients {
 
     fn judge(self, stage: &Stage) {
         stage.finish();
-        let published: Vec<_> =
-            self.publishers.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let published: Vec<_> = self
+            .publishers
+            .into_iter()
+            .map(|thread| thread.join().expect("no client panicked"))
+            .collect();
         for subscriber in self.subscribers {
-            subscriber.join().unwrap().judge(&published);
+            subscriber.join().expect("no client panicked").judge(&published);
         }
     }
 }
