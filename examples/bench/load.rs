@@ -18,13 +18,13 @@ use crate::server::{Figures, Server};
 const AHEAD: u64 = 10;
 
 /// First bytes of packets.
-const PUBACK: u8 = 0x40;
+pub(crate) const PUBACK: u8 = 0x40;
 const PUBREC: u8 = 0x50;
 const PUBREL: u8 = 0x62;
 const PUBCOMP: u8 = 0x70;
 const PINGREQ: [u8; 2] = [0xC0, 0];
 const PINGRESP: u8 = 0xD0;
-const PUBLISH_TYPE: u8 = 0x30;
+pub(crate) const PUBLISH_TYPE: u8 = 0x30;
 
 /// What is done in a round.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ impl Pair {
             load,
             publisher: Link::connect(server, &format!("publisher-{index}"), false).await?,
             subscriber,
-            publish: Template::new(&topic, load),
+            publish: Template::new(&topic, load.qos, load.size),
             sent: 0,
             acknowledged: 0,
             received: 0,
@@ -175,38 +175,39 @@ impl Pair {
     }
 }
 
-fn put_ack(first: u8, id: &[u8], output: &mut Vec<u8>) {
+/// Appends an acknowledgement.
+pub(crate) fn put_ack(first: u8, id: &[u8], output: &mut Vec<u8>) {
     output.extend([first, 2, id[0], id[1]]);
 }
 
 /// The bytes of a PUBLISH, and where its Packet Identifier stands.
-struct Template {
+pub(crate) struct Template {
     bytes: Vec<u8>,
     id: Option<usize>,
 }
 
 impl Template {
-    fn new(topic: &str, load: Load) -> Self {
+    pub(crate) fn new(topic: &str, qos: u8, size: usize) -> Self {
         let mut body = (topic.len() as u16).to_be_bytes().to_vec();
         body.extend(topic.as_bytes());
         let id_in_body = body.len();
-        if load.qos > 0 {
+        if qos > 0 {
             body.extend([0, 0]);
         }
-        body.resize(body.len() + load.size, b'x');
-        let mut bytes = vec![PUBLISH_TYPE | load.qos << 1];
+        body.resize(body.len() + size, b'x');
+        let mut bytes = vec![PUBLISH_TYPE | qos << 1];
         let mut length = body.len();
         while length > 127 {
             bytes.push((length % 128) as u8 | 128);
             length /= 128;
         }
         bytes.push(length as u8);
-        let id = (load.qos > 0).then(|| bytes.len() + id_in_body);
+        let id = (qos > 0).then(|| bytes.len() + id_in_body);
         bytes.extend(body);
         Self { bytes, id }
     }
 
-    fn put(&self, number: u64, output: &mut Vec<u8>) {
+    pub(crate) fn put(&self, number: u64, output: &mut Vec<u8>) {
         let start = output.len();
         output.extend_from_slice(&self.bytes);
         if let Some(id) = self.id {
@@ -217,14 +218,14 @@ impl Template {
 }
 
 /// One connection of MQTT 3.1.1.
-struct Link {
-    stream: TcpStream,
+pub(crate) struct Link {
+    pub(crate) stream: TcpStream,
     input: Vec<u8>,
-    output: Vec<u8>,
+    pub(crate) output: Vec<u8>,
 }
 
 impl Link {
-    async fn connect(server: &Server, id: &str, persistent: bool) -> io::Result<Self> {
+    pub(crate) async fn connect(server: &Server, id: &str, persistent: bool) -> io::Result<Self> {
         let stream = TcpStream::connect(server.address).await?;
         stream.set_nodelay(true)?;
         let mut link = Self { stream, input: Vec::new(), output: Vec::new() };
@@ -249,7 +250,7 @@ impl Link {
         Ok(link)
     }
 
-    async fn subscribe(&mut self, filter: &str, qos: u8) -> io::Result<()> {
+    pub(crate) async fn subscribe(&mut self, filter: &str, qos: u8) -> io::Result<()> {
         let options = SubscriptionOptions {
             qos: [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)],
             no_local: false,
@@ -275,7 +276,7 @@ impl Link {
         refused.map_or(Ok(()), |code| Err(io::Error::other(format!("refused with {code}"))))
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             self.stream.write_all(&self.output).await?;
             self.output.clear();
@@ -284,7 +285,10 @@ impl Link {
     }
 
     /// Reads what is there and hands each packet on: first byte, body, and where answers go.
-    fn take(&mut self, mut packet: impl FnMut(u8, &[u8], &mut Vec<u8>)) -> io::Result<()> {
+    pub(crate) fn take(
+        &mut self,
+        mut packet: impl FnMut(u8, &[u8], &mut Vec<u8>),
+    ) -> io::Result<()> {
         self.input.reserve(64 * 1024);
         match self.stream.try_read_buf(&mut self.input) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

@@ -5,6 +5,7 @@
 
 mod load;
 mod server;
+mod wear;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,9 +14,10 @@ use clap::Parser;
 
 use load::Load;
 use server::{Figures, Server};
+use wear::Wear;
 
 /// Pairs of a publisher and a subscriber, each on its own topic, against KedgeMQ and mosquitto in
-/// turn. Prints the median of the rounds.
+/// turn. Prints the median of the rounds. Or, with --wear, what each writes for a message.
 #[derive(Parser)]
 struct Options {
     /// Publishers, and as many subscribers.
@@ -53,6 +55,26 @@ struct Options {
     /// Where the brokers keep their files; on the disk that you want to know about.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     directory: PathBuf,
+    /// Measures bytes written a message and the latency of PUBACK, at steady rates, QoS 1,
+    /// persistent sessions; mosquitto with `autosave_on_changes`.
+    #[arg(long)]
+    wear: bool,
+    /// With --wear: the subscribers are not connected, so that the messages stay.
+    #[arg(long)]
+    away: bool,
+    /// With --wear: messages a second, of all publishers together.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 10_000],
+        value_parser = clap::value_parser!(u64).range(1..))]
+    rates: Vec<u64>,
+    /// With --wear: publishers.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 50])]
+    publishers: Vec<usize>,
+    /// With --wear: seconds for each figure, or longer for ten messages.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// With --wear: KedgeMQ's commit_interval.
+    #[arg(long, value_delimiter = ',', default_values = ["1ms", "10ms", "100ms", "1s"])]
+    commit_intervals: Vec<String>,
 }
 
 /// What is compared, in the order of the table.
@@ -76,6 +98,20 @@ fn run(options: &Options) -> Result<(), String> {
         .map_err(|error| format!("no runtime: {error}"))?;
     let kedgemq = server::find_kedgemq(options.kedgemq.as_deref())?;
     let mosquitto = server::find_mosquitto(options.mosquitto.as_deref())?;
+    if options.wear {
+        let wear = Wear {
+            kedgemq: &kedgemq,
+            mosquitto: &mosquitto,
+            directory: &options.directory,
+            size: options.size,
+            seconds: options.seconds,
+            away: options.away,
+            rates: &options.rates,
+            publishers: &options.publishers,
+            commit_intervals: &options.commit_intervals,
+        };
+        return wear.run(&runtime);
+    }
     println!(
         "{} pairs, {} messages each of {} bytes, window {}, {} subscribers, median of {} rounds, \
          files in {}",
@@ -99,10 +135,10 @@ fn run(options: &Options) -> Result<(), String> {
         };
         let mut rounds = [Vec::new(), Vec::new()];
         for _ in 0..options.rounds {
-            let ours = Server::start_kedgemq(&kedgemq, &options.directory)?;
+            let ours = Server::start_kedgemq(&kedgemq, &options.directory, "")?;
             rounds[0].push(runtime.block_on(load.measure(&ours))?);
             drop(ours);
-            let theirs = Server::start_mosquitto(&mosquitto, &options.directory)?;
+            let theirs = Server::start_mosquitto(&mosquitto, &options.directory, "")?;
             rounds[1].push(runtime.block_on(load.measure(&theirs))?);
         }
         print_rows(*qos, rounds.map(|all| Figures::median(&all)));

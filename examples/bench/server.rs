@@ -46,10 +46,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start_kedgemq(binary: &Path, directory: &Path) -> Result<Self, String> {
+    /// With its own defaults, apart from the port and what `configuration` says.
+    pub(crate) fn start_kedgemq(
+        binary: &Path,
+        directory: &Path,
+        configuration: &str,
+    ) -> Result<Self, String> {
         let directory = new_directory(directory)?;
+        let file = directory.path().join("kedgemq.toml");
+        fs::write(&file, configuration).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut command = Command::new(binary);
-        command.args(["--mqtt", "127.0.0.1:0", "--data"]).arg(directory.path().join("data"));
+        command
+            .arg("-c")
+            .arg(&file)
+            .args(["--mqtt", "127.0.0.1:0", "--data"])
+            .arg(directory.path().join("data"));
         let mut address = None;
         let child = start(command, |line| {
             let found = line.contains("listening").then(|| line.split_once("address=")).flatten();
@@ -63,12 +74,23 @@ impl Server {
         Ok(server)
     }
 
-    /// With its own defaults, apart from the port: nothing is stored.
-    pub(crate) fn start_mosquitto(binary: &Path, directory: &Path) -> Result<Self, String> {
+    /// With its own defaults, apart from the port and what `configuration` says: without more,
+    /// nothing is stored.
+    pub(crate) fn start_mosquitto(
+        binary: &Path,
+        directory: &Path,
+        configuration: &str,
+    ) -> Result<Self, String> {
         let directory = new_directory(directory)?;
         let address = free_address()?;
         let file = directory.path().join("mosquitto.conf");
-        let text = format!("listener {} {}\nallow_anonymous true\n", address.port(), address.ip());
+        // Started by root, it would become another user who may not write here.
+        let text = format!(
+            "{configuration}user root\npersistence_location {}/\nlistener {} {}\nallow_anonymous true\n",
+            directory.path().display(),
+            address.port(),
+            address.ip()
+        );
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut command = Command::new(binary);
         command.arg("-c").arg(&file);
