@@ -2,6 +2,7 @@
 //! PUBLISH is encoded once and patched; acknowledgements leave in one write for all that was read.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Instant;
 
@@ -83,11 +84,11 @@ impl Pair {
     async fn connect(load: Load, server: &Server, index: usize) -> io::Result<Self> {
         let topic = format!("bench/{index}");
         let mut subscriber =
-            Link::connect(server, &format!("subscriber-{index}"), load.persistent).await?;
+            Link::connect(server.address, &format!("subscriber-{index}"), load.persistent).await?;
         subscriber.subscribe(&topic, load.qos).await?;
         Ok(Self {
             load,
-            publisher: Link::connect(server, &format!("publisher-{index}"), false).await?,
+            publisher: Link::connect(server.address, &format!("publisher-{index}"), false).await?,
             subscriber,
             publish: Template::new(&topic, load.qos, load.size),
             sent: 0,
@@ -225,8 +226,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) async fn connect(server: &Server, id: &str, persistent: bool) -> io::Result<Self> {
-        let stream = TcpStream::connect(server.address).await?;
+    pub(crate) async fn connect(
+        server: SocketAddr,
+        id: &str,
+        persistent: bool,
+    ) -> io::Result<Self> {
+        let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         let mut link = Self { stream, input: Vec::new(), output: Vec::new() };
         let connect = Connect {

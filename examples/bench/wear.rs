@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,10 +114,11 @@ impl Wear<'_> {
 impl Cell {
     /// `None` for a broker that does not keep up.
     async fn measure(self, server: &Server) -> Result<Option<Worn>, String> {
-        let mut pairs = Vec::new();
-        for index in 0..self.publishers {
-            pairs.push(Pair::connect(self, server, index).await.map_err(failed)?);
-        }
+        // All at once: each waits for commits.
+        let connects = (0..self.publishers).map(|index| Pair::connect(self, server.address, index));
+        let connects: JoinSet<_> = connects.collect();
+        let pairs: io::Result<Vec<_>> = connects.join_all().await.into_iter().collect();
+        let pairs = pairs.map_err(failed)?;
         sleep(SETTLING).await;
         let written = server.written()?;
         let start = Instant::now();
@@ -191,7 +193,7 @@ struct Pair {
 }
 
 impl Pair {
-    async fn connect(cell: Cell, server: &Server, index: usize) -> io::Result<Self> {
+    async fn connect(cell: Cell, server: SocketAddr, index: usize) -> io::Result<Self> {
         let topic = format!("wear/{index}");
         let mut subscriber = Link::connect(server, &format!("subscriber-{index}"), true).await?;
         subscriber.subscribe(&topic, QOS).await?;
