@@ -62,7 +62,7 @@ impl Broker {
         fs::create_dir(&data).expect("the directory is ours");
         fill(&data);
         let arguments = in_directory(directory.path(), &["--mqtt", "127.0.0.1:0"]);
-        Self::run(directory, arguments)
+        Self::run(directory, arguments, Environment::new())
     }
 
     /// Listens as the configuration file says that `write` makes for the directory it is given.
