@@ -160,6 +160,7 @@ struct Nobody;
 impl Witness for Nobody {
     fn committed(&self, _up_to: RecordNumber) {}
     fn loaded(&self, _loaded: Loaded) {}
+    fn letters(&self, _: kedgemq::turn::Letters) {}
     fn state(&self, _state: StoreState, _why: &str) {}
     fn room(&self) {}
 }
