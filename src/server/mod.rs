@@ -40,6 +40,9 @@ use crate::net::tls::Reloadable;
 use crate::store;
 use crate::time::WallClock;
 
+#[doc(hidden)] // For the simulation.
+pub use outbox::Order;
+
 use accept::{Gate, accept};
 use admit::Door;
 use clock::Clock;

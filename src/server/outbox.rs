@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 use crate::turn::{ConnectionId, Output, RecordNumber};
 
 pub(super) use buffer::{Buffer, SHARED_FROM, SLICES};
-use order::Order;
+pub use order::Order;
 
 /// Who is at the other end, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ const ROOM: usize = 16;
 
 /// What waits, in the order in which it leaves.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub struct Order {
     queue: VecDeque<(RecordNumber, Output)>,
     connacks: usize,
     publishes: usize,
@@ -24,12 +24,12 @@ pub(super) struct Order {
 
 impl Order {
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Whether `output`, which needs no record, may leave before what waits.
-    pub(super) fn may_pass(&self, output: &Output) -> bool {
+    pub fn may_pass(&self, output: &Output) -> bool {
         if self.queue.is_empty() {
             return true;
         }
@@ -52,7 +52,7 @@ impl Order {
     }
 
     /// Puts `output` behind all that waits; it leaves when `until` is on disk, too.
-    pub(super) fn hold(&mut self, until: RecordNumber, output: Output) {
+    pub fn hold(&mut self, until: RecordNumber, output: Output) {
         if self.queue.capacity() == 0 {
             self.queue.reserve(ROOM);
         }
@@ -61,7 +61,7 @@ impl Order {
     }
 
     /// What may leave next when all up to `committed` is on disk.
-    pub(super) fn pop(&mut self, committed: RecordNumber) -> Option<Output> {
+    pub fn pop(&mut self, committed: RecordNumber) -> Option<Output> {
         if self.queue.front()?.0 > committed {
             return None;
         }
@@ -74,7 +74,7 @@ impl Order {
     }
 
     /// Drops what waits.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 

@@ -1,0 +1,25 @@
+//! Queues stay in their bounds.
+
+use super::Broken;
+use crate::history::{Fact, History};
+
+/// What one batch of packets may add beyond a limit.
+const BATCH_BYTES: usize = 64 * 1024;
+const BATCH_RECORDS: usize = 1_000;
+
+pub(super) fn check(history: &History) -> Result<(), Broken> {
+    for (_, _, fact) in history.facts() {
+        let inside = match fact {
+            Fact::Sizes { outbox, outbox_limit, pending, pending_limit } => {
+                *outbox <= 2 * outbox_limit + BATCH_BYTES
+                    && *pending <= pending_limit + BATCH_RECORDS
+            }
+            Fact::Waiting { count, limit, .. } => count <= limit,
+            _ => true,
+        };
+        if !inside {
+            return Err(Broken::new(format!("{fact:?}")));
+        }
+    }
+    Ok(())
+}

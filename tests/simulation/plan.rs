@@ -1,0 +1,104 @@
+//! What one seed decides before anything happens: limits, weather, and when what fails.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use kedgemq::config::Settings;
+
+use crate::{disk, network};
+
+/// What the clock on the wall shows at time 0.
+pub(crate) const UNIX_MS: u64 = 1_700_000_000_000;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// The power fails, and the disk keeps what it likes of what was not synced.
+    PowerCut,
+    /// The process is killed; the operating system keeps what it was given.
+    Kill,
+    /// The broker is stopped in order.
+    Stop,
+    /// The disk's weather changes.
+    Disk(disk::Weather),
+    /// All open connections lose what is on its way.
+    Outage,
+}
+
+/// A seed's world.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) network: network::Weather,
+    /// The longest that a commit takes, in milliseconds.
+    pub(crate) slowness: u64,
+    /// Records above which the store takes no more for a while.
+    pub(crate) store_limit: usize,
+    /// Bytes above which an outbox is full.
+    pub(crate) outbox_limit: usize,
+    /// From this size on the log is collected while it is mostly dead.
+    pub(crate) log_bytes: u64,
+    /// When faults end, in milliseconds.
+    pub(crate) ends: u64,
+    /// In their order.
+    pub(crate) faults: Vec<(u64, Fault)>,
+}
+
+impl Plan {
+    pub(crate) fn new(rng: &mut Rng, crashes_often: bool) -> Self {
+        let mut settings = Settings { node: "sim".to_owned(), ..Settings::default() };
+        let limits = &mut settings.limits;
+        limits.sys_interval = Duration::ZERO;
+        limits.receive_maximum = pick(rng, &[3, 10, 100]);
+        limits.queue_messages = pick(rng, &[6, 25, 100_000, 100_000]);
+        limits.max_deliveries = pick(rng, &[2, 20]);
+        limits.restart_grace = Duration::from_secs(pick(rng, &[0, 10]));
+        let network = network::Weather {
+            delay: pick(rng, &[0, 3, 30, 200]),
+            stalls: pick(rng, &[0, 2, 10]),
+            cuts: pick(rng, &[0, 2, 8]),
+            room: pick(rng, &[600, 4_000, 64_000]),
+        };
+        let ends = rng.u64(30_000..90_000);
+        let mut faults = Vec::new();
+        let crashes = if crashes_often { rng.u32(3..8) } else { rng.u32(..5) };
+        for _ in 0..crashes {
+            let fault = match rng.u32(..10) {
+                0..6 => Fault::PowerCut,
+                6..9 => Fault::Kill,
+                _ => Fault::Stop,
+            };
+            faults.push((rng.u64(2_000..ends), fault));
+        }
+        for _ in 0..rng.u32(..3) {
+            let weather = match rng.u32(..5) {
+                0..2 => disk::Weather::Full,
+                _ => disk::Weather::Failing {
+                    percent: pick(rng, &[3, 30, 100]),
+                    forgets: rng.bool(),
+                },
+            };
+            let from = rng.u64(2_000..ends);
+            faults.push((from, Fault::Disk(weather)));
+            faults.push((from + rng.u64(50..8_000), Fault::Disk(disk::Weather::Fine)));
+        }
+        for _ in 0..rng.u32(..3) {
+            faults.push((rng.u64(2_000..ends), Fault::Outage));
+        }
+        faults.sort_by_key(|(at, _)| *at);
+        Self {
+            settings,
+            network,
+            slowness: if crashes_often { 120 } else { pick(rng, &[0, 5, 40, 250]) },
+            store_limit: pick(rng, &[20, 200, 100_000]),
+            outbox_limit: pick(rng, &[500, 3_000, 1_000_000]),
+            log_bytes: pick(rng, &[1, 20_000, 32 * 1024 * 1024]),
+            ends,
+            faults,
+        }
+    }
+}
+
+pub(crate) fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[rng.usize(..of.len())]
+}

@@ -1,0 +1,272 @@
+//! The world of one seed: a clock that only it moves, clients, connections, a broker that may
+//! die, and its disk. Of all that is due at one time, the seed decides what comes first.
+
+mod end;
+mod power;
+mod wire;
+
+use fastrand::Rng;
+use kedgemq::turn::{ConnectionId, Event};
+
+use crate::bug::Bug;
+use crate::clients::{Client, cast};
+use crate::coverage::Coverage;
+use crate::disk::{self, Disk};
+use crate::engine::Engine;
+use crate::history::{Fact, History};
+use crate::network::{self, Connection};
+use crate::plan::{Fault, Plan};
+use crate::storage::News;
+
+/// After so long without anything new, all is said, in milliseconds: no will waits longer.
+const QUIET: u64 = 25_000;
+/// All must be said so long after the faults end.
+const PATIENCE: u64 = 900_000;
+
+/// What can be due.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Up(usize),
+    Down(usize),
+    Act(usize),
+    Timer,
+    Storage,
+    Stuck(ConnectionId),
+    Fault,
+    Start,
+}
+
+/// All there is.
+pub(crate) struct World {
+    pub(crate) history: History,
+    pub(crate) coverage: Coverage,
+    rng: Rng,
+    plan: Plan,
+    bug: Option<Bug>,
+    now: u64,
+    clients: Vec<Client>,
+    connections: Vec<Connection>,
+    engine: Option<Engine>,
+    disk: Disk,
+    next_fault: usize,
+    start_at: u64,
+    calm: bool,
+    /// How the wall clock differs from the world's time, in milliseconds.
+    due: Vec<Due>,
+    starts: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::new(&mut rng, bug.is_some());
+        let disk = Disk::new(rng.u64(..), bug == Some(Bug::SkipsSync));
+        let clients = cast(&mut rng);
+        let mut history = History::default();
+        for client in &clients {
+            let (name, keeps_protocol) = (client.name.clone(), !client.temper.rascal);
+            history.note(Fact::Client { client: client.index, name, keeps_protocol });
+        }
+        Self {
+            history,
+            coverage: Coverage::default(),
+            rng,
+            plan,
+            bug,
+            now: 0,
+            clients,
+            connections: Vec::new(),
+            engine: None,
+            disk,
+            next_fault: 0,
+            start_at: 0,
+            calm: false,
+            due: Vec::new(),
+            starts: 0,
+        }
+    }
+
+    /// Lets everything happen. `Err` says what kept the broker from an end.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        while self.now < self.plan.ends || self.engine.is_none() {
+            self.step()?;
+        }
+        self.calm_down();
+        self.drain()?;
+        self.read_retained()?;
+        self.history.note(Fact::Quiet);
+        self.look_into_the_store()
+    }
+
+    /// One thing happens: one of those that are due first.
+    fn step(&mut self) -> Result<(), String> {
+        let at = self.collect_due();
+        assert!(!self.due.is_empty(), "clients always have something to do");
+        self.set_now(at.max(self.now));
+        let due = self.due[self.rng.usize(..self.due.len())];
+        match due {
+            Due::Up(connection) => self.carry_up(connection),
+            Due::Down(connection) => self.carry_down(connection),
+            Due::Act(client) => self.act(client),
+            Due::Timer => self.engine().tick(),
+            Due::Storage => {
+                let news = self.engine().step_storage();
+                self.tell(news);
+            }
+            Due::Stuck(seat) => {
+                self.coverage.count("a client does not read");
+                self.engine().stuck(seat);
+            }
+            Due::Fault => self.next_fault(),
+            Due::Start => self.start()?,
+        }
+        self.flush();
+        self.note_events();
+        Ok(())
+    }
+
+    /// Fills `due` with all that is due first, and gives its time.
+    fn collect_due(&mut self) -> u64 {
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        let mut first = u64::MAX;
+        let mut add = |at: Option<u64>, what: Due| {
+            let Some(at) = at else { return };
+            let at = at.max(self.now);
+            if at < first {
+                due.clear();
+                first = at;
+            }
+            if at == first {
+                due.push(what);
+            }
+        };
+        for (index, connection) in self.connections.iter().enumerate() {
+            if connection.seat.is_some() {
+                add(connection.up.next_due(), Due::Up(index));
+            }
+            if connection.client_side {
+                let reads_from = self.clients[connection.client].reads_from;
+                let next = connection.down.next_due().map(|at| at.max(reads_from));
+                add(next, Due::Down(index));
+            }
+        }
+        for client in &self.clients {
+            add(Some(client.next_act).filter(|at| *at != u64::MAX), Due::Act(client.index));
+        }
+        match &self.engine {
+            None => add(Some(self.start_at), Due::Start),
+            Some(engine) => {
+                add(engine.due(), Due::Timer);
+                add(engine.storage.due(self.now), Due::Storage);
+                if let Some((at, seat)) = engine.stall_due() {
+                    add(Some(at), Due::Stuck(seat));
+                }
+            }
+        }
+        if !self.calm {
+            add(self.plan.faults.get(self.next_fault).map(|(at, _)| *at), Due::Fault);
+        }
+        self.due = due;
+        first
+    }
+
+    fn set_now(&mut self, now: u64) {
+        self.now = now;
+        self.history.now = now;
+        if let Some(engine) = &mut self.engine {
+            engine.set_now(now);
+        }
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("what needs a broker is due only while there is one")
+    }
+
+    fn tell(&mut self, news: Vec<News>) {
+        for news in news {
+            match &news {
+                News::State(state, why) => {
+                    let what = format!("{state:?} {why}");
+                    self.history.note(Fact::Store { what });
+                    self.coverage.count("the store fails or recovers");
+                }
+                News::Loaded(..) => self.coverage.count("copies loaded"),
+                News::Committed(_) => self.coverage.count("commits"),
+            }
+            self.engine().tell(news);
+        }
+    }
+
+    /// What the broker's log would say.
+    fn note_events(&mut self) {
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        for event in engine.events.drain(..) {
+            match event {
+                Event::Lost { owner, count } => {
+                    let owner = owner.to_string();
+                    self.history.note(Fact::Lost { owner, count });
+                }
+                Event::TakenOver { .. } => self.coverage.count("take-overs"),
+                Event::PublishRefused { .. } => self.coverage.count("publishes refused"),
+                Event::Disconnected { reason, .. } if reason.0 == 0x8D => {
+                    self.coverage.count("keep alive passed");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn act(&mut self, client: usize) {
+        let fresh = self.connections.len();
+        self.clients[client].act(self.now, fresh, &mut self.history);
+        self.do_deeds(client);
+    }
+
+    fn next_fault(&mut self) {
+        let (_, fault) = self.plan.faults[self.next_fault];
+        self.next_fault += 1;
+        match fault {
+            Fault::PowerCut => self.crash(true),
+            Fault::Kill => self.crash(false),
+            Fault::Stop => self.stop(),
+            Fault::Disk(weather) => self.disk.set_weather(weather),
+            Fault::Outage => self.outage(),
+        }
+    }
+
+    fn calm_down(&mut self) {
+        self.calm = true;
+        self.history.note(Fact::Calm);
+        self.disk.set_weather(disk::Weather::Fine);
+        self.plan.network = network::Weather { delay: 3, stalls: 0, cuts: 0, room: 64_000 };
+        for client in self.clients.iter_mut().filter(|client| client.next_act != u64::MAX) {
+            client.calm_down(self.now);
+        }
+    }
+
+    /// Goes on until all clients have finished what they began, and nothing new happens.
+    fn drain(&mut self) -> Result<(), String> {
+        let begun = self.now;
+        loop {
+            self.step()?;
+            let last = self.history.entries.last().map_or(0, |entry| entry.at);
+            let quiet = self.now - last > QUIET;
+            let late = self.now - begun > PATIENCE;
+            if !quiet && !late {
+                continue;
+            }
+            let active = self.clients.iter().filter(|client| client.next_act != u64::MAX);
+            let unfinished = active.filter_map(Client::unfinished).next();
+            let idle = self.engine.as_ref().is_some_and(|engine| engine.storage.is_idle());
+            match unfinished {
+                None if idle && quiet => return Ok(()),
+                None if !late => {}
+                None => return Err("the broker does not come to rest".to_owned()),
+                Some(what) => return Err(format!("stuck: {what}")),
+            }
+        }
+    }
+}
