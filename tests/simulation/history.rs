@@ -81,6 +81,10 @@ pub(crate) enum Fact {
         name: String,
         keeps_protocol: bool,
     },
+    /// How many copies an owner's queue takes.
+    QueueLimit {
+        messages: usize,
+    },
     Connect {
         client: usize,
         connection: usize,

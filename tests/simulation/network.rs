@@ -102,7 +102,7 @@ impl Pipe {
         self.bytes
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.parcels.is_empty()
     }
 
@@ -126,4 +126,11 @@ pub(crate) struct Connection {
     pub(crate) up: Pipe,
     /// To the client.
     pub(crate) down: Pipe,
+}
+
+impl Connection {
+    /// Whether anything can still happen to it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.seat.is_some() || (self.client_side && !(self.down.ended && self.down.is_empty()))
+    }
 }

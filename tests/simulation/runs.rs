@@ -12,10 +12,13 @@ use crate::bug::Bug;
 use crate::checkers::{Violation, check};
 use crate::coverage::Coverage;
 use crate::history::History;
-use crate::world::World;
+use crate::world::{CRASHING, World};
 
 /// Seeds of a normal run.
 const SEEDS: u64 = 300;
+
+/// Checkers of what is looked at in the end.
+const READ_THE_END: [&str; 3] = ["retained", "delivery", "order"];
 
 /// A seed that failed.
 struct Failure {
@@ -46,13 +49,15 @@ fn run(seed: u64, bug: Option<Bug>) -> (Coverage, Option<Failure>) {
     match end {
         Ok(Ok(())) => {}
         Ok(Err(what)) => {
-            violations.retain(|violation| violation.checker != "retained");
+            // What these read comes at the end only.
+            violations.retain(|violation| !READ_THE_END.contains(&violation.checker));
             violations.insert(0, Violation { checker: "end", what, tag: None });
         }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
             let what = text.unwrap_or_default();
+            violations.retain(|violation| !READ_THE_END.contains(&violation.checker));
             violations.insert(0, Violation { checker: "panic", what, tag: None });
         }
     }
@@ -117,4 +122,44 @@ fn no_seed_breaks_a_promise() {
     assert!(texts.is_empty(), "{} seeds failed\n{}", texts.len(), texts.join("\n"));
     let missing = coverage.missing();
     assert!(count < SEEDS || missing.is_empty(), "never reached: {missing:?}");
+}
+
+/// A bug, how many seeds may pass before it is found, and the checkers that may find it.
+const BUGS: [(Bug, u64, &[&str]); 8] = [
+    (Bug::AcknowledgesEarly, 20, &["delivery", "retained", "presence"]),
+    (Bug::ForgetsReceived, 20, &["once"]),
+    (Bug::ReleasesEarly, 60, &["once", "identifier"]),
+    (Bug::LosesLastRecord, 10, &["delivery", "presence", "once", "conduct", "panic", "end"]),
+    (Bug::CollectsNeeded, 10, &["once", "conduct"]),
+    (Bug::Lifo, 10, &["order"]),
+    (Bug::SkipsSync, 10, &["delivery", "presence", "end"]),
+    (Bug::ReusesIdentifiers, 30, &["identifier"]),
+];
+
+/// The checkers that found it in the first seed that fails.
+fn find(bug: Bug, seeds: u64) -> Option<(u64, Vec<&'static str>, String)> {
+    // Without a bug these are clean: the normal run has them, too.
+    (0..seeds).map(|seed| seed * CRASHING).find_map(|seed| {
+        let (_, failure) = run(seed, Some(bug));
+        let failure = failure?;
+        let found = failure.violations.iter().map(|violation| violation.checker).collect();
+        Some((seed, found, failure.text(false)))
+    })
+}
+
+#[test]
+fn deliberate_bugs_are_found() {
+    thread::scope(|scope| {
+        let found =
+            BUGS.map(|(bug, seeds, by)| (bug, seeds, by, scope.spawn(move || find(bug, seeds))));
+        for (bug, seeds, by, found) in found {
+            let found = found.join().expect("a panic of the broker is caught");
+            let Some((seed, checkers, text)) = found else {
+                panic!("{seeds} seeds do not show the bug {bug:?}");
+            };
+            println!("{bug:?}: seed {seed}, by {checkers:?}");
+            let expected = checkers.iter().any(|checker| by.contains(checker));
+            assert!(expected, "{bug:?}: found by {checkers:?}, not by {by:?}: {text}");
+        }
+    });
 }

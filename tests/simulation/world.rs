@@ -23,6 +23,9 @@ const QUIET: u64 = 25_000;
 /// All must be said so long after the faults end.
 const PATIENCE: u64 = 900_000;
 
+/// One seed in so many crashes often.
+pub(crate) const CRASHING: u64 = 3;
+
 /// What can be due.
 #[derive(Clone, Copy, Debug)]
 enum Due {
@@ -46,12 +49,14 @@ pub(crate) struct World {
     now: u64,
     clients: Vec<Client>,
     connections: Vec<Connection>,
+    /// Those that are not over yet.
+    open: Vec<usize>,
     engine: Option<Engine>,
     disk: Disk,
     next_fault: usize,
     start_at: u64,
     calm: bool,
-    /// How the wall clock differs from the world's time, in milliseconds.
+    /// Kept only for its capacity.
     due: Vec<Due>,
     starts: u64,
 }
@@ -59,10 +64,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::new(&mut rng, bug.is_some());
+        let plan = Plan::new(&mut rng, seed.is_multiple_of(CRASHING));
         let disk = Disk::new(rng.u64(..), bug == Some(Bug::SkipsSync));
         let clients = cast(&mut rng);
         let mut history = History::default();
+        history.note(Fact::QueueLimit { messages: plan.settings.limits.queue_messages });
         for client in &clients {
             let (name, keeps_protocol) = (client.name.clone(), !client.temper.rascal);
             history.note(Fact::Client { client: client.index, name, keeps_protocol });
@@ -76,6 +82,7 @@ impl World {
             now: 0,
             clients,
             connections: Vec::new(),
+            open: Vec::new(),
             engine: None,
             disk,
             next_fault: 0,
@@ -141,7 +148,8 @@ impl World {
                 due.push(what);
             }
         };
-        for (index, connection) in self.connections.iter().enumerate() {
+        for &index in &self.open {
+            let connection = &self.connections[index];
             if connection.seat.is_some() {
                 add(connection.up.next_due(), Due::Up(index));
             }

@@ -1,42 +1,85 @@
 //! First deliveries of one publisher's messages on one topic at one QoS come in their order.
-//! Not those of a share group, which has none, nor retained messages.
+//! Not those of a share group, which has none, nor retained messages, nor messages of which a
+//! copy died: the publisher may have sent another one, later. A copy that a full queue dropped
+//! may be there again after a crash, as long as its death is not on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Broken;
-use super::reading::{members, stories};
-use crate::history::{Fact, History, Use};
+use super::reading::{clients, members, stories};
+use crate::history::{Fact, History, Tag, Use};
+
+/// A queue with more room than there are messages.
+const UNLIMITED: usize = 10_000;
+
+/// What is known of a client's session.
+#[derive(Default)]
+struct Session<'a> {
+    /// Counts the sessions of the client.
+    number: u32,
+    seen: BTreeSet<&'a Tag>,
+    /// Where its subscriptions last changed: only what was published later is in order.
+    changed: usize,
+}
 
 pub(super) fn check(history: &History) -> Result<(), Broken> {
     let stories = stories(history);
     let members = members(history);
-    let mut session: BTreeMap<usize, u32> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    let mut last = BTreeMap::new();
-    for (_, _, fact) in history.facts() {
-        if let Fact::Accepted { client, present: false, .. } = fact {
-            *session.entry(*client).or_default() += 1;
-        }
-        let Fact::Arrived(arrival) = fact else {
-            continue;
+    let (names, _) = clients(history);
+    let letter = |(_, _, fact)| match fact {
+        &Fact::Letter(ref letter) => Some((letter.owner.as_str(), &letter.tag)),
+        _ => None,
+    };
+    let dead: BTreeSet<_> = history.facts().filter_map(letter).collect();
+    let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
+    let mut last: BTreeMap<_, (usize, &Tag, u32)> = BTreeMap::new();
+    let (mut crashes, mut is_limited) = (0, false);
+    for (index, _, fact) in history.facts() {
+        let arrival = match fact {
+            Fact::QueueLimit { messages } => {
+                is_limited = *messages < UNLIMITED;
+                continue;
+            }
+            Fact::Crashed { .. } => {
+                crashes += 1;
+                continue;
+            }
+            Fact::Accepted { client, present: false, .. } => {
+                let number = sessions.get(client).map_or(1, |session| session.number + 1);
+                sessions.insert(*client, Session { number, ..Session::default() });
+                continue;
+            }
+            Fact::Subscribe { client, .. }
+            | Fact::Subscribed { client, .. }
+            | Fact::Unsubscribe { client, .. }
+            | Fact::Unsubscribed { client, .. } => {
+                sessions.entry(*client).or_default().changed = index;
+                continue;
+            }
+            Fact::Arrived(arrival) => arrival,
+            _ => continue,
         };
         let client = arrival.client;
         let Some(story) = stories.get(&arrival.tag) else {
             continue;
         };
+        let session = sessions.entry(client).or_default();
         let publication = &story.publication;
         let ordered = arrival.topic.starts_with("t/")
             && !publication.is_will
+            && story.first > session.changed
             && arrival.used != Use::Known
+            && !dead.contains(&(names[&client], &arrival.tag))
             && !members.contains(&client);
-        let session = session.get(&client).copied().unwrap_or(0);
-        if !ordered || !seen.insert((client, session, &arrival.tag)) {
+        if !ordered || !session.seen.insert(&arrival.tag) {
             continue;
         }
-        let (topic, levels) = (&arrival.topic, (publication.qos, arrival.qos));
-        let key = (client, session, publication.publisher, topic, levels);
-        if let Some((first, before)) = last.insert(key, (story.first, &arrival.tag))
+        let levels = (publication.qos, arrival.qos);
+        let key = (client, session.number, publication.publisher, &arrival.topic, levels);
+        let before = last.insert(key, (story.first, &arrival.tag, crashes));
+        if let Some((first, before, crashed)) = before
             && first > story.first
+            && !(is_limited && crashed < crashes)
         {
             let tag = &arrival.tag;
             return Err(Broken::of(tag, format!("c{client} got «{before}» before «{tag}»")));

@@ -172,12 +172,9 @@ impl Client {
                 self.name, out.packet_id, out.publication.tag
             ));
         }
-        if !self.taken.is_empty() {
-            return Some(format!("{} waits for PUBREL of {:?}", self.name, self.taken));
-        }
+        let done = link.answers.is_empty() && link.requests.is_empty();
         let wished = self.wishes.iter().all(|wish| self.subscribed.contains(wish.filter));
-        let done = link.answers.is_empty() && link.requests.is_empty() && wished;
-        (!done).then(|| format!("{} waits for the answer to a request", self.name))
+        (!done || !wished).then(|| format!("{} waits for the answer to a request", self.name))
     }
 
     /// Does something. A new connection will be number `fresh`.

@@ -13,6 +13,9 @@ use crate::network::Parcel;
 use crate::plan::UNIX_MS;
 use crate::storage::Storage;
 
+/// Copies that may be on their way to the dead letters.
+const DYING: usize = 200;
+
 impl World {
     pub(super) fn open_store(&self) -> Result<(Database, Restored), StoreError> {
         let disk = self.disk.clone();
@@ -148,7 +151,10 @@ impl World {
                 *count.entry(copy.owner).or_default() += 1;
             }
         }
-        let limit = self.plan.settings.limits.queue_messages;
+        // That a copy was sent at QoS 1 is written lazily, so a window may count as waiting; and
+        // what a full queue dropped is there until its body was loaded and its letter written.
+        let limits = &self.plan.settings.limits;
+        let limit = limits.queue_messages + usize::from(limits.receive_maximum) + DYING;
         for (OwnerId(owner), count) in count {
             self.history.note(Fact::Waiting { owner, count, limit });
         }

@@ -62,6 +62,7 @@ impl World {
         if seat.is_none() {
             connection.down.end(Parcel::Reset, self.now + 20, self.plan.network, &mut self.rng);
         }
+        self.open.push(self.connections.len());
         self.connections.push(connection);
     }
 
@@ -138,7 +139,9 @@ impl World {
         if self.engine.is_none() {
             return;
         }
-        for at in 0..self.connections.len() {
+        let connections = &self.connections;
+        self.open.retain(|at| connections[*at].is_open());
+        for at in self.open.clone() {
             let Some(seat) = self.connections[at].seat else {
                 continue;
             };
