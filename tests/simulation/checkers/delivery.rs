@@ -21,7 +21,7 @@ struct Span {
 }
 
 /// What is known of one client's session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
     /// Filters with an open span.
     open: BTreeMap<String, usize>,
@@ -156,13 +156,26 @@ fn spans(history: &History) -> Vec<Span> {
             Fact::Unsubscribe { client, filter, .. } => {
                 let session = sessions.entry(*client).or_default();
                 if let Some(span) = session.open.remove(filter) {
-                    spans[span].until.0 = index;
+                    spans[span].until = (index, session.may_end);
                 }
             }
             _ => {}
         }
     }
     spans
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            open: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            stored: false,
+            expiry: BTreeMap::new(),
+            may_end: u64::MAX,
+            cleaned: None,
+        }
+    }
 }
 
 impl Session {

@@ -32,8 +32,8 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     };
     let dead: BTreeSet<_> = history.facts().filter_map(letter).collect();
     let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
-    let mut last: BTreeMap<_, (usize, &Tag, u32)> = BTreeMap::new();
-    let (mut crashes, mut is_limited) = (0, false);
+    let mut last: BTreeMap<_, (usize, &Tag)> = BTreeMap::new();
+    let (mut crashed, mut is_limited) = (0, false);
     for (index, _, fact) in history.facts() {
         let arrival = match fact {
             Fact::QueueLimit { messages } => {
@@ -41,7 +41,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                 continue;
             }
             Fact::Crashed { .. } => {
-                crashes += 1;
+                crashed = index;
                 continue;
             }
             Fact::Accepted { client, present: false, .. } => {
@@ -76,10 +76,10 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         }
         let levels = (publication.qos, arrival.qos);
         let key = (client, session.number, publication.publisher, &arrival.topic, levels);
-        let before = last.insert(key, (story.first, &arrival.tag, crashes));
-        if let Some((first, before, crashed)) = before
+        let before = last.insert(key, (story.first, &arrival.tag));
+        if let Some((first, before)) = before
             && first > story.first
-            && !(is_limited && crashed < crashes)
+            && !(is_limited && crashed > story.first)
         {
             let tag = &arrival.tag;
             return Err(Broken::of(tag, format!("c{client} got «{before}» before «{tag}»")));
