@@ -90,7 +90,7 @@ impl Broker {
     ) -> Result<(), Violation> {
         let session = self.session(id);
         let packet_id = packet.packet_id;
-        let reason = if session.inbound.received.remove(&packet_id) {
+        let reason = if session.inbound.release(packet_id) {
             session.record(turn, || Record::Released { session: id, packet_id });
             ReasonCode::SUCCESS
         } else {

@@ -59,7 +59,7 @@ impl Broker {
         if publish.qos == QoS::ExactlyOnce {
             let packet_id = publish.packet_id.expect("QoS 2 has a Packet Identifier");
             let session = self.session(id);
-            session.inbound.received.insert(packet_id);
+            session.inbound.receive(packet_id);
             session.record(turn, || Record::Received { session: id, packet_id });
         }
         // What a QoS 2 publisher may send again must not reach anybody twice, at QoS 0 either.
@@ -101,7 +101,7 @@ impl Broker {
     ) -> bool {
         let session = self.session(id);
         let is_duplicate =
-            publish.qos == QoS::ExactlyOnce && session.inbound.received.contains(&packet_id);
+            publish.qos == QoS::ExactlyOnce && session.inbound.is_duplicate(packet_id);
         if is_duplicate {
             session.reply(turn, Reply::PubRec(ack(packet_id, ReasonCode::SUCCESS, None)));
         }

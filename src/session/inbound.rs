@@ -16,6 +16,9 @@ use crate::turn::RecordNumber;
 pub struct Inbound {
     /// QoS 2 Packet Identifiers between PUBLISH and PUBREL.
     pub received: BTreeSet<PacketId>,
+    /// Those of them that came on this connection: only they count against our Receive Maximum,
+    /// which belongs to the connection.
+    counted: BTreeSet<PacketId>,
     /// What the acknowledgements of QoS 1 wait for, oldest first: they count against our Receive
     /// Maximum until they leave. Of this connection only.
     unacknowledged: VecDeque<RecordNumber>,
@@ -26,6 +29,7 @@ pub struct Inbound {
 impl Inbound {
     /// A connection ends: what belongs to it alone is forgotten.
     pub fn disconnect(&mut self) {
+        self.counted = BTreeSet::new();
         self.unacknowledged = VecDeque::new();
         self.aliases = Vec::new();
         self.last_topic = None;
@@ -75,7 +79,28 @@ impl Inbound {
         while self.unacknowledged.front().is_some_and(|&until| until <= committed) {
             self.unacknowledged.pop_front();
         }
-        self.received.len() + self.unacknowledged.len() < usize::from(maximum)
+        self.counted.len() + self.unacknowledged.len() < usize::from(maximum)
+    }
+
+    /// A QoS 2 PUBLISH came: says whether its Packet Identifier is known already.
+    pub fn is_duplicate(&mut self, packet_id: PacketId) -> bool {
+        let is_duplicate = self.received.contains(&packet_id);
+        if is_duplicate {
+            self.counted.insert(packet_id);
+        }
+        is_duplicate
+    }
+
+    /// A QoS 2 PUBLISH was taken under `packet_id`.
+    pub fn receive(&mut self, packet_id: PacketId) {
+        self.received.insert(packet_id);
+        self.counted.insert(packet_id);
+    }
+
+    /// PUBREL came: says whether `packet_id` was there to be released.
+    pub fn release(&mut self, packet_id: PacketId) -> bool {
+        self.counted.remove(&packet_id);
+        self.received.remove(&packet_id)
     }
 
     /// A QoS 1 acknowledgement waits for `until`.

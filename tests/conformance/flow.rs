@@ -309,4 +309,20 @@ fn a_client_that_sits_on_its_oldest_message_is_disconnected_and_gets_it_again() 
     assert!(rig.is_closed(watcher));
     let watcher = rig.connect(v5("w").stored());
     assert_eq!(rig.lines(watcher), ["PUBLISH a slow q1 dup"]);
+
+#[test]
+fn our_receive_maximum_counts_what_came_on_this_connection() {
+    // Section 3.2.2.3.3: it applies only to the current Network Connection.
+    let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 2);
+    let client = rig.connect(v5("p").stored());
+    rig.publish(client, q2(1, "a", "1"));
+    rig.publish(client, q2(2, "a", "2"));
+    rig.cut(client);
+    let client = rig.connect(v5("p").stored());
+    rig.publish(client, q1(3, "a", "3"));
+    rig.publish(client, dup(q2(1, "a", "1")));
+    rig.publish(client, dup(q2(2, "a", "2")));
+    assert_eq!(rig.lines(client), ["PUBACK 3 10", "PUBREC 1 00", "PUBREC 2 00"]);
+    rig.publish(client, q1(4, "a", "4"));
+    assert!(rig.is_closed(client), "[MQTT-3.3.4-7]");
 }
