@@ -477,3 +477,19 @@ fn a_copy_that_dies_in_the_step_that_ends_its_session_gets_its_letter() {
     assert_eq!(dead, ["session_cleared c will", "session_cleared c x"]);
     assert!(rig.store.copies.is_empty());
 }
+
+#[test]
+fn a_will_that_fills_the_queue_of_its_own_session_loses_nothing_when_that_begins_anew() {
+    let mut rig = Rig::with(|settings| settings.limits.queue_messages = 1);
+    let client = rig.connect(v5("c").stored().window(1).will(will("a", "will")));
+    rig.subscribe(client, "a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "in flight"));
+    rig.publish(sender, q1(2, "a", "queued"));
+    rig.connect(v5("c").stored().clean());
+    rig.wait(1);
+    let mut dead = rig.dead();
+    dead.sort();
+    let all = ["in flight", "queued", "will"].map(|text| format!("session_cleared c {text}"));
+    assert_eq!(dead, all);
+}

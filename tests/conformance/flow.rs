@@ -309,6 +309,7 @@ fn a_client_that_sits_on_its_oldest_message_is_disconnected_and_gets_it_again() 
     assert!(rig.is_closed(watcher));
     let watcher = rig.connect(v5("w").stored());
     assert_eq!(rig.lines(watcher), ["PUBLISH a slow q1 dup"]);
+}
 
 #[test]
 fn our_receive_maximum_counts_what_came_on_this_connection() {
