@@ -120,6 +120,8 @@ pub(crate) struct Connection {
     pub(crate) client: usize,
     /// At the broker; `None` when that side is gone.
     pub(crate) seat: Option<ConnectionId>,
+    /// Whether the event log knows that the broker's side ended.
+    pub(crate) is_gone: bool,
     /// Whether the client still looks at it.
     pub(crate) client_side: bool,
     /// To the broker.

@@ -125,8 +125,7 @@ impl World {
                     connection.down.end(Parcel::Reset, now, weather, &mut self.rng);
                 }
             }
-            let client = connection.client;
-            self.history.note(Fact::Gone { client, connection: at });
+            self.note_gone(at);
         }
     }
 

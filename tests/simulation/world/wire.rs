@@ -55,6 +55,7 @@ impl World {
         let mut connection = Connection {
             client,
             seat,
+            is_gone: false,
             client_side: true,
             up: Pipe::default(),
             down: Pipe::default(),
@@ -166,13 +167,23 @@ impl World {
                 engine.outboxes.remove(&seat);
                 gone = true;
             }
+            if closing || gone {
+                self.note_gone(at);
+            }
             if gone {
                 let connection = &mut self.connections[at];
                 connection.seat = None;
                 connection.down.end(Parcel::Fin, now, weather, &mut self.rng);
-                let client = connection.client;
-                self.history.note(Fact::Gone { client, connection: at });
             }
+        }
+    }
+
+    /// The broker is done with a connection, though last words may be on their way.
+    pub(super) fn note_gone(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        if !std::mem::replace(&mut connection.is_gone, true) {
+            let client = connection.client;
+            self.history.note(Fact::Gone { client, connection: at });
         }
     }
 }
