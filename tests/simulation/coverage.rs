@@ -1,6 +1,6 @@
 //! What a set of seeds reached: a simulation in which nothing goes wrong proves nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kedgemq::turn::DeadReason;
 
@@ -90,8 +90,12 @@ impl Coverage {
 
     /// Counts what the event log shows.
     pub(crate) fn read(&mut self, history: &History) {
+        let mut members = BTreeSet::new();
         for (_, _, fact) in history.facts() {
             match fact {
+                Fact::Subscribe { client, filter, .. } if filter.starts_with("$share/") => {
+                    members.insert(*client);
+                }
                 Fact::Connect { clean: true, .. } => self.count("clean starts"),
                 Fact::Accepted { present: true, .. } => self.count("sessions resumed"),
                 Fact::Refused { .. } => self.count("refused CONNECT"),
@@ -107,6 +111,9 @@ impl Coverage {
                 Fact::Told { kind: Kind::PubComp, .. } => self.count("acknowledged QoS 2"),
                 Fact::Letter(letter) => self.died(letter.reason),
                 Fact::Arrived(arrival) => {
+                    if members.contains(&arrival.client) {
+                        self.count("share group deliveries");
+                    }
                     if arrival.dup {
                         self.count("sent again with DUP");
                     }

@@ -133,7 +133,7 @@ const BUGS: [(Bug, u64, &[&str]); 8] = [
     (Bug::CollectsNeeded, 10, &["once", "conduct"]),
     (Bug::Lifo, 10, &["order"]),
     (Bug::SkipsSync, 10, &["delivery", "presence", "end"]),
-    (Bug::ReusesIdentifiers, 30, &["identifier"]),
+    (Bug::ReusesIdentifiers, 400, &["identifier"]),
 ];
 
 /// The checkers that found it in the first seed that fails.

@@ -167,7 +167,7 @@ impl World {
                 engine.outboxes.remove(&seat);
                 gone = true;
             }
-            if closing || gone {
+            if gone || engine.outboxes[&seat].closing {
                 self.note_gone(at);
             }
             if gone {
