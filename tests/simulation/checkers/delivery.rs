@@ -29,6 +29,8 @@ struct Session {
     /// Whether it is stored, as far as the client was told.
     stored: bool,
     expiry: BTreeMap<usize, u64>,
+    /// When connections ended at the broker.
+    gone: BTreeMap<usize, u64>,
     /// The earliest time at which it may have ended, since CONNACK.
     may_end: u64,
     /// Where the first CONNECT was that may have ended it.
@@ -172,6 +174,7 @@ impl Default for Session {
             requests: BTreeMap::new(),
             stored: false,
             expiry: BTreeMap::new(),
+            gone: BTreeMap::new(),
             may_end: u64::MAX,
             cleaned: None,
         }
@@ -191,8 +194,8 @@ impl Session {
     }
 
     fn gone(&mut self, connection: usize, at: u64) {
-        let expiry = self.expiry.get(&connection).copied().unwrap_or(0);
-        self.may_end = self.may_end.min(at.saturating_add(expiry));
+        self.gone.insert(connection, at);
+        self.may_end = self.may_end.min(self.end_of(connection));
     }
 
     /// Only now it shows whether the session went on.
@@ -204,7 +207,14 @@ impl Session {
             self.stored = false;
         }
         self.stored |= self.expiry.get(&connection).is_some_and(|expiry| *expiry > 0);
-        self.may_end = u64::MAX;
+        // CONNACK may have come when the connection had ended.
+        self.may_end = self.end_of(connection);
         self.cleaned = None;
+    }
+
+    /// When a session ends that this connection was the last of.
+    fn end_of(&self, connection: usize) -> u64 {
+        let gone = self.gone.get(&connection).copied().unwrap_or(u64::MAX);
+        gone.saturating_add(self.expiry.get(&connection).copied().unwrap_or(0))
     }
 }

@@ -25,6 +25,8 @@ struct Known {
     /// The connection of the last CONNECT, and what it asked for.
     last: Option<Asked>,
     accepted: usize,
+    /// When connections ended at the broker: the client may hear of their CONNACK later.
+    gone: BTreeMap<usize, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,13 @@ struct Asked {
 
 impl Default for Known {
     fn default() -> Self {
-        Self { belief: Belief::None, expiry: u64::MAX, last: None, accepted: 0 }
+        Self {
+            belief: Belief::None,
+            expiry: u64::MAX,
+            last: None,
+            accepted: 0,
+            gone: BTreeMap::new(),
+        }
     }
 }
 
@@ -99,14 +107,16 @@ impl Known {
         };
         self.expiry = last.expiry;
         self.accepted = connection;
+        let gone = self.gone.get(&connection).copied().unwrap_or(u64::MAX);
         self.belief = match last.expiry {
             0 => Belief::None,
-            _ => Belief::Stored { until: u64::MAX },
+            expiry => Belief::Stored { until: gone.saturating_add(expiry) },
         };
         right
     }
 
     fn gone(&mut self, connection: usize, at: u64) {
+        self.gone.insert(connection, at);
         if let Belief::Stored { until } = self.belief
             && connection >= self.accepted
         {

@@ -85,6 +85,8 @@ enum Request {
 struct Link {
     connection: usize,
     accepted: bool,
+    /// Session Expiry Interval in seconds.
+    expiry: u32,
     opened: u64,
     input: Vec<u8>,
     answers: VecDeque<Packet<'static>>,
@@ -120,9 +122,15 @@ pub(crate) struct Client {
     subscribed: BTreeSet<&'static str>,
     last_packet_id: u16,
     published: u32,
-    /// It asked for a Clean Start and did not hear whether it got one.
+    /// It asked for a Clean Start and did not hear whether it got one; or it cannot know whether
+    /// the session that it will find is the one that it knows.
     must_begin_anew: bool,
+    /// The shortest Session Expiry Interval since the last CONNACK, in seconds.
+    expiry: u32,
 }
+
+/// A session with a shorter expiry may end between two connections.
+const SAFE_EXPIRY: u32 = 3600;
 
 impl Client {
     pub(crate) fn new(
@@ -151,6 +159,7 @@ impl Client {
             last_packet_id: 0,
             published: 0,
             must_begin_anew: false,
+            expiry: u32::MAX,
         }
     }
 
@@ -284,6 +293,7 @@ impl Client {
         self.link = Some(Link {
             connection,
             accepted: false,
+            expiry,
             opened: now,
             input: Vec::new(),
             answers: VecDeque::new(),
@@ -305,6 +315,7 @@ impl Client {
         let will = self.rng.u32(..3) == 0;
         let ends = self.temper.fickle && self.version == Version::V5 && self.rng.u32(..3) == 0;
         let expiry = ends.then_some(0);
+        self.expiry = self.expiry.min(expiry.unwrap_or(u32::MAX));
         history.note(Fact::Left { client: self.index, connection, expiry });
         self.say(&packets::disconnect(will && self.version == Version::V5, expiry), now);
         self.drop_link(Deed::Fin, "left", history);
@@ -316,6 +327,12 @@ impl Client {
         if let Some(link) = self.link.take() {
             history.note(Fact::Closed { client: self.index, connection: link.connection, how });
             self.deeds.push(deed);
+            self.expiry = self.expiry.min(link.expiry);
+            if !link.accepted && self.expiry < SAFE_EXPIRY {
+                self.must_begin_anew = true;
+            } else if link.accepted && link.expiry == 0 {
+                self.forget_session(history); // It ends with its connection.
+            }
         }
         for out in &mut self.outgoing {
             out.sent_here = false;

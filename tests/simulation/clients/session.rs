@@ -96,17 +96,24 @@ impl Client {
 
     fn accepted(&mut self, present: bool, now: u64, history: &mut History) {
         let client = self.index;
-        let connection = self.link.as_ref().expect("CONNACK came on it").connection;
+        let link = self.link.as_ref().expect("CONNACK came on it");
+        let connection = link.connection;
+        self.expiry = link.expiry;
         history.note(Fact::Accepted { client, connection, present });
         self.must_begin_anew = false;
         if !present {
-            for out in self.outgoing.drain(..) {
-                history.note(Fact::Abandoned { client, tag: out.publication.tag.clone() });
-            }
-            self.taken.clear();
-            self.subscribed.clear();
+            self.forget_session(history);
         }
         self.flush(now, history);
+    }
+
+    pub(super) fn forget_session(&mut self, history: &mut History) {
+        let client = self.index;
+        for out in self.outgoing.drain(..) {
+            history.note(Fact::Abandoned { client, tag: out.publication.tag.clone() });
+        }
+        self.taken.clear();
+        self.subscribed.clear();
     }
 
     /// Sends what may be sent: first what was sent before, and no more than the broker takes.
