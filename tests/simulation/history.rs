@@ -75,6 +75,7 @@ pub(crate) struct Letter {
 
 /// One thing that happened.
 #[derive(Debug)]
+#[expect(dead_code, reason = "some of it is only printed, in traces")]
 pub(crate) enum Fact {
     Client {
         client: usize,

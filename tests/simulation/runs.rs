@@ -128,12 +128,12 @@ fn no_seed_breaks_a_promise() {
 const BUGS: [(Bug, u64, &[&str]); 8] = [
     (Bug::AcknowledgesEarly, 20, &["delivery", "retained", "presence"]),
     (Bug::ForgetsReceived, 20, &["once"]),
-    (Bug::ReleasesEarly, 60, &["once", "identifier"]),
+    (Bug::ReleasesEarly, 30, &["once", "identifier"]),
     (Bug::LosesLastRecord, 10, &["delivery", "presence", "once", "conduct", "panic", "end"]),
     (Bug::CollectsNeeded, 10, &["once", "conduct"]),
     (Bug::Lifo, 10, &["order"]),
     (Bug::SkipsSync, 10, &["delivery", "presence", "end"]),
-    (Bug::ReusesIdentifiers, 400, &["identifier"]),
+    (Bug::ReusesIdentifiers, 30, &["identifier"]),
 ];
 
 /// The checkers that found it in the first seed that fails.

@@ -269,7 +269,7 @@ impl Client {
                 _ => Some(pick(&mut self.rng, &[3600, u32::MAX])),
             },
             window: pick(&mut self.rng, &[None, Some(1), Some(2), Some(5)]),
-            size: (self.temper.fickle && !self.calm && self.rng.u32(..4) == 0).then_some(300),
+            size: (self.temper.refuses > 0 && !self.calm && self.rng.u32(..4) == 0).then_some(300),
             aliases: pick(&mut self.rng, &[0, 0, 4]),
             will: will.as_ref().map(|(publication, _)| packets::Willing {
                 publication,
@@ -356,7 +356,7 @@ impl Client {
         let topic = pick(&mut self.rng, &topics).to_owned();
         let clears = retain && self.rng.u32(..6) == 0;
         let mut payload = format!("{tag}|").into_bytes();
-        let len = if self.rng.u32(..20) == 0 { 1_500 } else { self.rng.usize(..120) };
+        let len = if self.rng.u32(..12) == 0 { 1_500 } else { self.rng.usize(..120) };
         payload.extend((0..len).map(|_| self.rng.u8(..)));
         if clears {
             payload.clear();
