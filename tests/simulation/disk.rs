@@ -102,7 +102,7 @@ impl Disk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().expect("no panic happens under it")
     }
 }
 
@@ -221,7 +221,7 @@ impl StorageBackend for Disk {
             state.failed += 1;
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        let start = usize::try_from(offset).unwrap();
+        let start = usize::try_from(offset).expect("it is small");
         let bytes = state.live.get(start..start + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
@@ -230,7 +230,7 @@ impl StorageBackend for Disk {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.operate()?;
-        let len = usize::try_from(len).unwrap();
+        let len = usize::try_from(len).expect("it is small");
         if state.weather == Weather::Full && len > state.live.len() {
             state.refused_space += 1;
             return Err(io::Error::from_raw_os_error(ENOSPC));
@@ -261,7 +261,7 @@ impl StorageBackend for Disk {
             state.refused_space += 1;
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        let start = usize::try_from(offset).unwrap();
+        let start = usize::try_from(offset).expect("it is small");
         state.live[start..start + data.len()].copy_from_slice(data);
         state.unsynced.push(Change::Write(start, data.to_vec()));
         Ok(())

@@ -26,6 +26,7 @@ pub(crate) struct Publication {
 
 /// Which acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "the names are the specification's")]
 pub(crate) enum Kind {
     PubAck,
     PubRec,

@@ -26,11 +26,12 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     let stories = stories(history);
     let members = members(history);
     let (names, _) = clients(history);
-    let letter = |(_, _, fact)| match fact {
-        &Fact::Letter(ref letter) => Some((letter.owner.as_str(), &letter.tag)),
-        _ => None,
-    };
-    let dead: BTreeSet<_> = history.facts().filter_map(letter).collect();
+    let mut dead = BTreeSet::new();
+    for (_, _, fact) in history.facts() {
+        if let Fact::Letter(letter) = fact {
+            dead.insert((letter.owner.as_str(), &letter.tag));
+        }
+    }
     let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
     let mut last: BTreeMap<_, (usize, &Tag)> = BTreeMap::new();
     let (mut crashed, mut is_limited) = (0, false);

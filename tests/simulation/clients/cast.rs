@@ -8,6 +8,9 @@ use super::{Client, Temper, Wish};
 const STORED: Temper =
     Temper { stored: true, publishes: 15, lazy: 10, refuses: 0, fickle: false, rascal: false };
 
+/// Topic Filter and QoS.
+type Wanted = (&'static str, u8);
+
 /// All clients of a seed; the last one reads the retained messages at the end.
 pub(crate) fn cast(rng: &mut Rng) -> Vec<Client> {
     use Version::{V5, V311};
@@ -17,7 +20,7 @@ pub(crate) fn cast(rng: &mut Rng) -> Vec<Client> {
     let fickle = Temper { fickle: true, refuses: 4, ..lazy };
     let transient = Temper { stored: false, publishes: 30, ..lazy };
     let rascal = Temper { rascal: true, publishes: 30, ..STORED };
-    let cast: [(&str, Version, Temper, &[(&'static str, u8)]); 12] = [
+    let cast: [(&str, Version, Temper, &[Wanted]); 12] = [
         ("p5", V5, publisher, &[]),
         ("p4", V311, publisher, &[]),
         ("all5", V5, picky, &[("t/#", 2)]),
@@ -33,7 +36,7 @@ pub(crate) fn cast(rng: &mut Rng) -> Vec<Client> {
     ];
     let mut clients = Vec::new();
     for (index, (name, version, temper, wishes)) in cast.into_iter().enumerate() {
-        let wish = |(filter, qos): &(&'static str, u8)| {
+        let wish = |(filter, qos): &Wanted| {
             let no_local = !filter.starts_with("$share") && rng.u32(..5) == 0;
             Wish { filter, qos: *qos, no_local }
         };

@@ -282,7 +282,7 @@ impl Client {
             _ => connect.expiry.unwrap_or(0),
         };
         let v5 = self.version == Version::V5;
-        let window = connect.window.filter(|_| v5).map_or(usize::from(u16::MAX), usize::from);
+        let window = usize::from(connect.window.filter(|_| v5).unwrap_or(u16::MAX));
         let mut bytes = Vec::new();
         encode(&connect.packet(), self.version, &mut bytes);
         let (client, connection) = (self.index, fresh);
