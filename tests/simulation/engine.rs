@@ -112,6 +112,11 @@ impl Engine {
         id
     }
 
+    /// Whether a CONNECT came.
+    pub(crate) fn has_heard(&self, id: ConnectionId) -> bool {
+        self.outboxes.get(&id).is_none_or(|outbox| outbox.connected)
+    }
+
     /// Bytes came.
     pub(crate) fn read(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(outbox) = self.outboxes.get_mut(&id) else {

@@ -72,6 +72,8 @@ pub(crate) struct Letter {
     pub(crate) tag: Tag,
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
+    /// When it died, in milliseconds.
+    pub(crate) died: u64,
 }
 
 /// One thing that happened.

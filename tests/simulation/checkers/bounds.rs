@@ -3,8 +3,8 @@
 use super::Broken;
 use crate::history::{Fact, History};
 
-/// What one batch of packets may add beyond a limit.
-const BATCH_BYTES: usize = 64 * 1024;
+/// What one step of the core may add beyond a limit: a whole window of messages, in bytes.
+const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_RECORDS: usize = 1_000;
 
 pub(super) fn check(history: &History) -> Result<(), Broken> {

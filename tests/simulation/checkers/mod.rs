@@ -5,6 +5,7 @@ mod bounds;
 mod conduct;
 mod delivery;
 mod identifier;
+mod letters;
 mod once;
 mod order;
 mod phantom;
@@ -43,7 +44,10 @@ impl Broken {
     }
 }
 
-const CHECKERS: [(&str, Check); 11] = [
+/// A queue with more room than there are messages.
+const UNLIMITED: usize = 10_000;
+
+const CHECKERS: [(&str, Check); 12] = [
     ("phantom", phantom::check),
     ("acknowledgement", acknowledgement::check),
     ("conduct", conduct::check),
@@ -54,6 +58,7 @@ const CHECKERS: [(&str, Check); 11] = [
     ("presence", presence::check),
     ("retained", retained::check),
     ("delivery", delivery::check),
+    ("letters", letters::check),
     ("bounds", bounds::check),
 ];
 

@@ -15,10 +15,13 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         let Fact::Arrived(arrival) = fact else {
             continue;
         };
-        let live = !arrival.retain && !arrival.topic.starts_with("r/");
-        let Some(story) = stories.get(&arrival.tag).filter(|_| live) else {
+        let Some(story) = stories.get(&arrival.tag) else {
             continue;
         };
+        // Each new subscription brings a retained message again, and each may die.
+        if arrival.retain || story.publication.retain {
+            continue;
+        }
         if arrival.used != Use::Taken || arrival.qos == 1 || story.publication.qos == 1 {
             continue;
         }

@@ -5,12 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Broken;
 use super::reading::{clients, members, stories};
+use super::{Broken, UNLIMITED};
 use crate::history::{Fact, History, Tag, Use};
-
-/// A queue with more room than there are messages.
-const UNLIMITED: usize = 10_000;
 
 /// What is known of a client's session.
 #[derive(Default)]
@@ -27,22 +24,23 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     let members = members(history);
     let (names, _) = clients(history);
     let mut dead = BTreeSet::new();
-    for (_, _, fact) in history.facts() {
-        if let Fact::Letter(letter) = fact {
-            dead.insert((letter.owner.as_str(), &letter.tag));
+    let mut last_crash = 0;
+    for (index, _, fact) in history.facts() {
+        match fact {
+            Fact::Letter(letter) => {
+                dead.insert((letter.owner.as_str(), &letter.tag));
+            }
+            Fact::Crashed { .. } => last_crash = index,
+            _ => {}
         }
     }
     let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
     let mut last: BTreeMap<_, (usize, &Tag)> = BTreeMap::new();
-    let (mut crashed, mut is_limited) = (0, false);
+    let mut is_limited = false;
     for (index, _, fact) in history.facts() {
         let arrival = match fact {
             Fact::QueueLimit { messages } => {
                 is_limited = *messages < UNLIMITED;
-                continue;
-            }
-            Fact::Crashed { .. } => {
-                crashed = index;
                 continue;
             }
             Fact::Accepted { client, present: false, .. } => {
@@ -80,7 +78,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         let before = last.insert(key, (story.first, &arrival.tag));
         if let Some((first, before)) = before
             && first > story.first
-            && !(is_limited && crashed > story.first)
+            && !(is_limited && last_crash > story.first)
         {
             let tag = &arrival.tag;
             return Err(Broken::of(tag, format!("c{client} got «{before}» before «{tag}»")));

@@ -44,12 +44,27 @@ impl World {
     /// The client does not look at it any more. Of a broker's side that never hears of it,
     /// what it writes fills the window.
     fn leave(&mut self, at: usize) {
-        self.connections[at].client_side = false;
+        let connection = &mut self.connections[at];
+        connection.client_side = false;
+        // A CONNECT that is given up never comes after a newer one: who reads what a client
+        // believes could not tell what it may believe.
+        let unheard = match (&self.engine, connection.seat) {
+            (Some(engine), Some(seat)) => !engine.has_heard(seat),
+            _ => false,
+        };
+        if unheard {
+            let (now, weather) = (self.now, self.plan.network);
+            connection.up.drop_all();
+            connection.up.ended = false;
+            connection.up.end(Parcel::Reset, now, weather, &mut self.rng);
+        }
     }
 
     fn open(&mut self, client: usize) {
-        for connection in self.connections.iter_mut().filter(|open| open.client == client) {
-            connection.client_side = false;
+        for at in self.open.clone() {
+            if self.connections[at].client == client && self.connections[at].client_side {
+                self.leave(at);
+            }
         }
         let seat = self.engine.as_mut().map(|engine| engine.accept());
         let mut connection = Connection {
