@@ -85,9 +85,10 @@ pub(crate) enum Fact {
         name: String,
         keeps_protocol: bool,
     },
-    /// How many copies an owner's queue takes.
-    QueueLimit {
+    /// How many copies an owner's queue takes, and how often one is sent.
+    Limits {
         messages: usize,
+        deliveries: u32,
     },
     Connect {
         client: usize,

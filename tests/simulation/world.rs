@@ -68,7 +68,9 @@ impl World {
         let disk = Disk::new(rng.u64(..), bug == Some(Bug::SkipsSync));
         let clients = cast(&mut rng);
         let mut history = History::default();
-        history.note(Fact::QueueLimit { messages: plan.settings.limits.queue_messages });
+        let limits = &plan.settings.limits;
+        let (messages, deliveries) = (limits.queue_messages, limits.max_deliveries);
+        history.note(Fact::Limits { messages, deliveries });
         for client in &clients {
             let (name, keeps_protocol) = (client.name.clone(), !client.temper.rascal);
             history.note(Fact::Client { client: client.index, name, keeps_protocol });

@@ -6,14 +6,21 @@ use super::reading::clients;
 use super::{Broken, UNLIMITED};
 use crate::history::{Fact, History};
 
+/// More than the watcher's connections break on one letter.
+const PATIENT: u32 = 20;
+
 pub(super) fn check(history: &History) -> Result<(), Broken> {
     let (names, _) = clients(history);
     let mut since = None;
     let mut read = BTreeSet::new();
     for (_, at, fact) in history.facts() {
         match fact {
-            // About letters that a full queue dropped there are no letters.
-            Fact::QueueLimit { messages } if *messages < UNLIMITED => return Ok(()),
+            // A letter that a full queue dropped, or that was sent too often, stays in the store.
+            Fact::Limits { messages, deliveries }
+                if *messages < UNLIMITED || *deliveries < PATIENT =>
+            {
+                return Ok(());
+            }
             Fact::Subscribed { client, reason, .. } if names[client] == "watch" => {
                 since = since.or((!reason.is_error()).then_some(at));
             }

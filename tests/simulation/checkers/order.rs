@@ -39,7 +39,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     let mut is_limited = false;
     for (index, _, fact) in history.facts() {
         let arrival = match fact {
-            Fact::QueueLimit { messages } => {
+            Fact::Limits { messages, .. } => {
                 is_limited = *messages < UNLIMITED;
                 continue;
             }
