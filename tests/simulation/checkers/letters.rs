@@ -22,7 +22,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                 return Ok(());
             }
             Fact::Subscribed { client, reason, .. } if names[client] == "watch" => {
-                since = since.or((!reason.is_error()).then_some(at));
+                since = since.or_else(|| (!reason.is_error()).then_some(at));
             }
             Fact::Arrived(arrival) if names[&arrival.client] == "watch" => {
                 let mut levels = arrival.topic.split('/').skip(1);
