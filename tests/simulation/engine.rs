@@ -172,8 +172,8 @@ impl Engine {
                 self.release();
                 self.retry_input();
             }
-            News::Loaded(load, stored) => self.act(|engine| {
-                engine.call(|broker, now, turn| broker.handle_loaded(load, stored, now, turn));
+            News::Loaded(loaded) => self.act(|engine| {
+                engine.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
             }),
             News::State(state, _) => self.act(|engine| {
                 engine.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
@@ -286,7 +286,7 @@ impl Engine {
 
     fn finish(&mut self) {
         self.events.append(&mut self.turn.events);
-        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = std::mem::take(&mut self.wanted) || !self.turn.loads.is_empty();
         if wanted || !self.turn.records.is_empty() || !self.turn.loads.is_empty() {
             let checkpoint = Checkpoint { at: self.time(), unix_ms: UNIX_MS + self.now };
             let last = self.turn.last_record();

@@ -6,7 +6,7 @@ use std::mem;
 
 use fastrand::Rng;
 use kedgemq::store::{Checkpoint, Database};
-use kedgemq::turn::{Load, Record, RecordNumber, StoreState, Stored};
+use kedgemq::turn::{Load, Loaded, Record, RecordNumber, StoreState};
 
 use crate::bug::Bug;
 
@@ -18,7 +18,7 @@ const LONGEST_PAUSE: u64 = 2000;
 /// What the engine has to be told.
 pub(crate) enum News {
     Committed(RecordNumber),
-    Loaded(Load, Vec<Stored>),
+    Loaded(Loaded),
     State(StoreState, String),
 }
 
@@ -224,10 +224,10 @@ impl Storage {
             news.push(News::Committed(job.last));
         }
         while let Some(&load) = job.loads.front() {
-            let stored = self.database.load(load).map_err(|error| error.to_string())?;
+            let loaded = self.database.load(load).map_err(|error| error.to_string())?;
             job.loads.pop_front();
             self.recovered(news);
-            news.push(News::Loaded(load, stored));
+            news.push(News::Loaded(loaded));
         }
         Ok(())
     }
