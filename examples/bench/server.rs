@@ -86,7 +86,8 @@ impl Server {
         let file = directory.path().join("mosquitto.conf");
         // Started by root, it would become another user who may not write here.
         let text = format!(
-            "{configuration}user root\npersistence_location {}/\nlistener {} {}\nallow_anonymous true\n",
+            "{configuration}user root\npersistence_location {}/\n\
+             listener {} {}\nallow_anonymous true\n",
             directory.path().display(),
             address.port(),
             address.ip()
