@@ -42,6 +42,8 @@ pub(super) trait Disk: Send + Sync {
     );
     /// See [`store::Store::ask`].
     fn ask(&self, letters: &mut Vec<LetterLoad>);
+    /// See [`store::Store::confirm`].
+    fn confirm(&self, checkpoint: Checkpoint);
     /// See [`store::Store::is_full`].
     fn is_full(&self) -> bool;
     /// See [`store::Store::snapshot`].
@@ -217,7 +219,9 @@ impl Engine {
 
     /// Writes the time into the store, though nothing else happened.
     pub(super) fn checkpoint(&self) {
-        self.turn(By::Server, |step| step.work.wanted = true);
+        let at = self.clock.now();
+        self.disk().confirm(Checkpoint { at, unix_ms: clock::unix_ms() });
+        self.submitted.store(at.0, Ordering::Relaxed);
     }
 
     /// Takes the wall clock anew where it was set.
@@ -462,6 +466,10 @@ impl Disk for store::Store {
 
     fn ask(&self, letters: &mut Vec<LetterLoad>) {
         Self::ask(self, letters);
+    }
+
+    fn confirm(&self, checkpoint: Checkpoint) {
+        Self::confirm(self, checkpoint);
     }
 
     fn is_full(&self) -> bool {

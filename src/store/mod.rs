@@ -94,7 +94,7 @@ impl Options {
             path: path.into(),
             on_broken: OnBroken::SetAside,
             commit_interval: Duration::from_millis(1),
-            lazy_interval: Duration::from_millis(200),
+            lazy_interval: Duration::from_secs(2),
             queue_bytes: 16 * 1024 * 1024,
             cache_bytes: 16 * 1024 * 1024,
             two_phase_commit: false,

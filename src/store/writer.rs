@@ -123,9 +123,18 @@ impl Store {
     /// Takes loads of dead letters. They are answered when all that was submitted before is on
     /// disk.
     pub fn ask(&self, letters: &mut Vec<LetterLoad>) {
+        self.want(letters.drain(..).map(Wanted::Letters));
+    }
+
+    /// Writes the time, though nothing else happened.
+    pub fn confirm(&self, checkpoint: Checkpoint) {
+        self.want([Wanted::Time(checkpoint)]);
+    }
+
+    fn want(&self, wanted: impl IntoIterator<Item = Wanted>) {
         let mut pending = self.shared.lock();
         pending.urgent |= !pending.batch.is_empty();
-        pending.loads.extend(letters.drain(..).map(Wanted::Letters));
+        pending.loads.extend(wanted);
         if pending.asleep {
             pending.asleep = false;
             drop(pending);
@@ -267,6 +276,8 @@ impl Shared {
 enum Wanted {
     Copies(Load),
     Letters(LetterLoad),
+    /// That this time is on disk.
+    Time(Checkpoint),
 }
 
 /// What the storage thread owns.
@@ -354,6 +365,7 @@ impl Writer {
                 let letters = self.read(|database| database.letters(load))?;
                 self.witness.letters(letters);
             }
+            Wanted::Time(checkpoint) => self.read(|database| database.confirm(checkpoint))?,
         }
         Ok(())
     }

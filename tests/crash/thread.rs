@@ -400,3 +400,17 @@ fn stopping_remembers_the_time() {
     let (_, restored) = open(&rig.disk).unwrap();
     assert_eq!(restored.checkpoint, Some(checkpoint(7)));
 }
+
+#[test]
+fn an_idle_store_can_be_told_to_write_the_time() {
+    let mut rig = Rig::new(40);
+    rig.submit();
+    rig.log.wait_for(1);
+    let before = rig.disk.syncs();
+    rig.store.confirm(checkpoint(9));
+    let load = all(OwnerId(1));
+    rig.store.submit(&mut Vec::new(), &mut vec![load], number(1), false, checkpoint(1));
+    drop(rig.log.wait(|seen| !seen.loaded.is_empty()));
+    assert!(rig.disk.syncs() > before, "it is on disk before what was asked later is answered");
+    rig.store.stop().unwrap();
+}
