@@ -140,30 +140,27 @@ const BUGS: [(Bug, u64, &[&str]); 8] = [
     (Bug::ReusesIdentifiers, 30, &["identifier"]),
 ];
 
-/// The checkers that found it in the first seed that fails.
-fn find(bug: Bug, seeds: u64) -> Option<(u64, Vec<&'static str>, String)> {
+/// The first seed in which one of these checkers sees the bug, and all that saw something there.
+fn find(bug: Bug, seeds: u64, by: &[&str]) -> Option<(u64, Vec<&'static str>)> {
     // Without a bug these are clean: the normal run has them, too.
     (0..seeds).map(|seed| seed * CRASHING).find_map(|seed| {
         let (_, failure) = run(seed, Some(bug));
-        let failure = failure?;
-        let found = failure.violations.iter().map(|violation| violation.checker).collect();
-        Some((seed, found, failure.text(false)))
+        let violations = failure?.violations;
+        let found: Vec<_> = violations.iter().map(|violation| violation.checker).collect();
+        found.iter().any(|checker| by.contains(checker)).then_some((seed, found))
     })
 }
 
 #[test]
 fn deliberate_bugs_are_found() {
     thread::scope(|scope| {
-        let found =
-            BUGS.map(|(bug, seeds, by)| (bug, seeds, by, scope.spawn(move || find(bug, seeds))));
-        for (bug, seeds, by, found) in found {
+        let search = |(bug, seeds, by)| (bug, seeds, by, scope.spawn(move || find(bug, seeds, by)));
+        for (bug, seeds, by, found) in BUGS.map(search) {
             let found = found.join().expect("a panic of the broker is caught");
-            let Some((seed, checkers, text)) = found else {
-                panic!("{seeds} seeds do not show the bug {bug:?}");
+            let Some((seed, checkers)) = found else {
+                panic!("{seeds} seeds do not show the bug {bug:?} to {by:?}");
             };
             println!("{bug:?}: seed {seed}, by {checkers:?}");
-            let expected = checkers.iter().any(|checker| by.contains(checker));
-            assert!(expected, "{bug:?}: found by {checkers:?}, not by {by:?}: {text}");
         }
     });
 }
