@@ -123,10 +123,15 @@ pub(super) fn store_state(state: StoreState, why: &str) {
 pub(super) fn restored(records: &[Record]) {
     let count = |kind: fn(&Record) -> bool| records.iter().filter(|record| kind(record)).count();
     let sessions = count(|record| matches!(record, Record::Session(_)));
-    let messages = count(|record| matches!(record, Record::Queued(_)));
+    let messages = records.iter().map(|record| match record {
+        Record::Queued(_) => 1,
+        Record::Backlog(backlog) => backlog.count,
+        _ => 0,
+    });
+    let messages: u64 = messages.sum();
     let retained = count(|record| matches!(record, Record::Retained { .. }));
     let dead_letters = count(|record| matches!(record, Record::DeadIndex(_)));
-    if sessions + messages + retained + dead_letters > 0 {
+    if messages > 0 || sessions + retained + dead_letters > 0 {
         info!(target: "kedgemq", sessions, messages, retained, dead_letters, "restored");
     }
 }

@@ -175,6 +175,7 @@ impl Engine {
             News::Loaded(loaded) => self.act(|engine| {
                 engine.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
             }),
+            News::Moved(_) => {}
             News::State(state, _) => self.act(|engine| {
                 engine.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
             }),

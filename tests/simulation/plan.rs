@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) outbox_limit: usize,
     /// From this size on the log is collected while it is mostly dead.
     pub(crate) log_bytes: u64,
+    /// From this many needed bytes of the log on, copies move to the cold tables.
+    pub(crate) hot_bytes: u64,
     /// When faults end, in milliseconds.
     pub(crate) ends: u64,
     /// In their order.
@@ -93,6 +95,7 @@ impl Plan {
             store_limit: pick(rng, &[20, 200, 100_000]),
             outbox_limit: pick(rng, &[500, 3_000, 1_000_000]),
             log_bytes: pick(rng, &[1, 20_000, 32 * 1024 * 1024]),
+            hot_bytes: pick(rng, &[500, 3_000, 32 * 1024 * 1024]),
             ends,
             faults,
         }

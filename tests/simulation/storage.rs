@@ -19,6 +19,8 @@ const LONGEST_PAUSE: u64 = 2000;
 pub(crate) enum News {
     Committed(RecordNumber),
     Loaded(Loaded),
+    /// So many copies moved to the cold tables with a commit.
+    Moved(u64),
     State(StoreState, String),
 }
 
@@ -215,8 +217,10 @@ impl Storage {
         if job.batch > 0 {
             let missing = self.database.batch() < job.batch;
             let records = if missing { &job.records[..] } else { &[] };
+            let before = self.database.cold_counts().copies;
             let result = self.database.commit(records, job.checkpoint);
             result.map_err(|error| error.to_string())?;
+            news.push(News::Moved(self.database.cold_counts().copies - before));
             job.batch = 0;
             job.records.clear();
             self.recovered(news);

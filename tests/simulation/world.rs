@@ -203,6 +203,7 @@ impl World {
                 }
                 News::Loaded(..) => self.coverage.count("copies loaded"),
                 News::Committed(_) => self.coverage.count("commits"),
+                News::Moved(copies) => self.coverage.add("cold moves", *copies),
             }
             self.engine().tell(news);
         }

@@ -37,6 +37,7 @@ impl World {
             Err(error) => return Err(format!("the broker cannot start again: {error}")),
         };
         database.limit_log(self.plan.log_bytes);
+        database.limit_hot(self.plan.hot_bytes);
         self.note_waiting(&restored.records);
         if self.bug == Some(Bug::ReusesIdentifiers) {
             reuse_identifiers(&mut restored.records);
