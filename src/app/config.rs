@@ -183,6 +183,8 @@ fn store_options(data: &Path, written: &super::config_file::Store) -> store::Opt
     };
     options.commit_interval = written.commit_interval.0;
     options.two_phase_commit = written.two_phase_commit;
+    options.max_bytes = written.max_store_size.0;
+    options.reserve_bytes = written.reserve.0;
     options
 }
 

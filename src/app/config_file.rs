@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _};
 use toml::Spanned;
 
 use super::failure::Failure;
-use super::quantity::{ANY, Count, Period, Seconds, Size};
+use super::quantity::{ANY, Cap, Count, Period, Seconds, Size};
 use crate::config;
 use crate::dead_reason::DeadReason;
 use crate::net::listen::Address;
@@ -303,6 +303,10 @@ pub struct Store {
     pub commit_interval: Period,
     /// Whether a commit syncs twice, against a disk that writes out of order.
     pub two_phase_commit: bool,
+    /// Bytes that the store may use.
+    pub max_store_size: Cap,
+    /// Bytes kept for when the disk is full.
+    pub reserve: Size<0, ANY>,
     /// Downtime that counts for expiries; more is a clock that jumped.
     pub max_downtime: Period,
 }
@@ -313,6 +317,8 @@ impl Default for Store {
             on_broken_store: OnBrokenStore::SetAside,
             commit_interval: Period(std::time::Duration::from_millis(1)),
             two_phase_commit: false,
+            max_store_size: Cap(None),
+            reserve: Size(4 * 1024 * 1024),
             max_downtime: Period(std::time::Duration::from_secs(7 * 24 * 3600)),
         }
     }

@@ -17,6 +17,10 @@ pub struct Count<const MIN: u64, const MAX: u64>(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size<const MIN: u64, const MAX: u64>(pub u64);
 
+/// A number of bytes, or `"none"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cap(pub Option<u64>);
+
 /// Whole seconds up to `MAX`, written with a unit; `"none"` is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds<const MAX: u32>(pub Option<u32>);
@@ -96,6 +100,23 @@ impl<const MIN: u64, const MAX: u64> Written for Size<MIN, MAX> {
     }
 }
 
+impl Written for Cap {
+    fn expecting(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"none\" or a size such as \"2MiB\", 1 B or more")
+    }
+
+    fn text(text: &str) -> Option<Self> {
+        if text == "none" {
+            return Some(Self(None));
+        }
+        text.parse::<ByteSize>().ok().and_then(|size| Self::number(size.as_u64()))
+    }
+
+    fn number(number: u64) -> Option<Self> {
+        within(number, 1, ANY).map(|number| Self(Some(number)))
+    }
+}
+
 impl<const MAX: u32> Written for Seconds<MAX> {
     fn expecting(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"none\" or whole seconds with a unit such as \"30s\" or \"1h\", up to {MAX}s")
@@ -140,6 +161,12 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Count<MIN, MAX> {
 }
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Cap {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Reader(PhantomData))
     }

@@ -34,6 +34,8 @@ pub(super) const GROUPS: TableDefinition<'_, (u64, u8), &[u8]> = TableDefinition
 pub(super) const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
 pub(super) const TASKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tasks");
 pub(super) const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead");
+/// The log of a full store is not collected for its size below this.
+const FULL_LOG_BYTES: u64 = 64 * 1024;
 /// The log is not collected for its size below this.
 const LOG_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -43,6 +45,8 @@ pub struct Database {
     pub(super) source: Source,
     pub(super) options: Options,
     log_bytes: u64,
+    /// Whether space is wanted more than few writes.
+    is_full: bool,
     mover: Mover,
     /// `None` after an error, until it is opened again.
     redb: Option<redb::Database>,
@@ -62,6 +66,7 @@ impl Database {
             source,
             options,
             log_bytes: LOG_BYTES,
+            is_full: false,
             mover: Mover::default(),
             redb: None,
             state: State::default(),
@@ -84,6 +89,22 @@ impl Database {
     /// Sets from how many needed bytes of the log on copies that wait move to the cold tables.
     pub fn limit_hot(&mut self, bytes: u64) {
         self.mover.limits = Limits::new(bytes);
+    }
+
+    /// Collects the log for less than otherwise, as long as the store is full.
+    pub(super) fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
+    /// Bytes of the pages that are in use. Reads the branches of all tables.
+    pub(super) fn used(&self) -> Result<u64, StoreError> {
+        let count = || -> Result<u64, Fault> {
+            let transaction = self.redb.as_ref().ok_or(Fault::Closed)?.begin_write()?;
+            let stats = transaction.stats()?;
+            transaction.abort()?;
+            Ok(stats.allocated_pages() * stats.page_size() as u64)
+        };
+        count().map_err(|error| self.fault(error))
     }
 
     /// What happened in the cold tables since the file was opened or opened again.
@@ -228,7 +249,10 @@ impl Database {
             index: &mut self.index,
             mover: &mut self.mover,
             next_row: &mut self.next_row,
-            log_bytes: self.log_bytes,
+            log_bytes: match self.is_full {
+                true => self.log_bytes.min(FULL_LOG_BYTES),
+                false => self.log_bytes,
+            },
         }
         .write(stream)?;
         if let Some(batch) = batch {

@@ -29,6 +29,13 @@ pub enum StoreError {
         /// In the words of the operating system.
         why: String,
     },
+    /// The disk, or a quota, is full.
+    NoSpace {
+        /// The data file.
+        path: PathBuf,
+        /// In the words of the operating system.
+        why: String,
+    },
     /// Written in a format that this version does not know.
     NewerFormat {
         /// The data file.
@@ -78,6 +85,7 @@ impl StoreError {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 Self::Permission { path, why }
             }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace { path, why },
             _ => Self::Io { path, why },
         }
     }
@@ -115,7 +123,7 @@ impl fmt::Display for StoreError {
                  this user, or name another data directory",
                 path.display()
             ),
-            Self::Io { path, why } => write!(
+            Self::Io { path, why } | Self::NoSpace { path, why } => write!(
                 f,
                 "the data file {} cannot be read or written: {why}: check the disk and its free \
                  space",

@@ -50,6 +50,7 @@ mod record;
 mod restore;
 mod row;
 mod source;
+mod space;
 mod task;
 mod writer;
 
@@ -85,6 +86,10 @@ pub struct Options {
     /// redb's commit in two phases, with two fsyncs: for messages that are written to attack the
     /// checksum of an interrupted commit.
     pub two_phase_commit: bool,
+    /// Bytes in use above which no new message is taken; `None` is what the disk has.
+    pub max_bytes: Option<u64>,
+    /// Bytes of a file beside the data file that make way when the disk is full; 0 is none.
+    pub reserve_bytes: u64,
 }
 
 impl Options {
@@ -98,6 +103,8 @@ impl Options {
             queue_bytes: 16 * 1024 * 1024,
             cache_bytes: 16 * 1024 * 1024,
             two_phase_commit: false,
+            max_bytes: None,
+            reserve_bytes: 0,
         }
     }
 }
@@ -143,7 +150,7 @@ pub trait Witness: Send + Sync {
     fn loaded(&self, loaded: Loaded);
     /// The answer to a load of dead letters.
     fn letters(&self, letters: Letters);
-    /// It began to fail, and why; or it works again.
+    /// It began to fail or is full, and why; or it takes everything again.
     fn state(&self, state: StoreState, why: &str);
     /// [`Store::is_full`] is over.
     fn room(&self);
@@ -152,7 +159,13 @@ pub trait Witness: Send + Sync {
 /// Opens the data file, makes it when it is not there, and gives what it holds.
 pub fn open(options: Options) -> Result<(Database, Restored), StoreError> {
     let source = || Source::file(&options.path, options.cache_bytes);
-    match Database::open(source(), options.clone()) {
+    let opened = match Database::open(source(), options.clone()) {
+        Err(StoreError::NoSpace { .. }) if space::remove_reserve(&options.path) => {
+            Database::open(source(), options.clone())
+        }
+        opened => opened,
+    };
+    match opened {
         Err(broken @ StoreError::Corrupt { .. }) if options.on_broken == OnBroken::SetAside => {
             let set_aside = source().set_aside()?;
             let (database, mut restored) = restored(Database::open(source(), options)?);

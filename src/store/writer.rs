@@ -14,6 +14,7 @@ use crate::turn::{LetterLoad, Load, Record, RecordNumber, StoreState};
 
 use super::backup::{self, Ask, Snapshot};
 use super::batch::Batch;
+use super::space::Space;
 use super::{Checkpoint, Database, StoreError, Witness};
 
 /// The first pause after an error; each next is twice as long.
@@ -69,12 +70,14 @@ impl Store {
             queue_bytes: database.options.queue_bytes,
             path: database.options.path.clone(),
         });
+        let options = &database.options;
         let writer = Writer {
+            space: Space::new(&options.path, options.reserve_bytes, options.max_bytes),
             next_commit: Instant::now(),
             failing: false,
-            database,
             shared: shared.clone(),
             witness,
+            database,
         };
         let thread = thread::Builder::new().name("store".to_owned());
         let thread = thread.spawn(move || writer.run());
@@ -185,14 +188,14 @@ impl Shared {
     }
 
     /// Waits for something to do. Fills the empty `batch` when it is time to commit, and `loads`.
-    /// Says whether this is the end. When `has_work`, it does not wait for long.
+    /// Says whether this is the end. It does not wait longer than until `work_at`.
     fn take(
         &self,
         batch: &mut Batch,
         loads: &mut Vec<Wanted>,
         next_commit: Instant,
         lazy_interval: Duration,
-        has_work: bool,
+        work_at: Option<Instant>,
     ) -> bool {
         let mut pending = self.lock();
         loop {
@@ -215,10 +218,10 @@ impl Shared {
                 loads.append(&mut pending.loads);
                 return false;
             }
-            if has_work && next_commit <= now {
+            if work_at.is_some_and(|at| at <= now) {
                 return false;
             }
-            let due = if has_work { Some(next_commit) } else { due };
+            let due = due.into_iter().chain(work_at).min();
             let pause = due.map(|due| due.saturating_duration_since(now));
             pending = self.sleep(pending, pause);
         }
@@ -287,6 +290,7 @@ struct Writer {
     witness: Arc<dyn Witness>,
     next_commit: Instant,
     failing: bool,
+    space: Space,
 }
 
 impl Writer {
@@ -295,18 +299,22 @@ impl Writer {
         let mut batch = Batch::default();
         let mut loads = Vec::new();
         let interval = self.database.options.lazy_interval;
+        self.look()?;
         loop {
             let next_commit = self.next_commit;
             let has_work = self.database.has_work();
-            let is_end = self.shared.take(&mut batch, &mut loads, next_commit, interval, has_work);
+            let work_at = has_work.then_some(next_commit).into_iter();
+            let work_at = work_at.chain(self.space.look_at()).min();
+            let is_end = self.shared.take(&mut batch, &mut loads, next_commit, interval, work_at);
             if !batch.is_empty() {
                 self.next_commit = Instant::now() + self.database.options.commit_interval;
                 self.commit(&batch)?;
+                self.space.grew(batch.bytes());
                 self.tell(&batch);
             } else if is_end && batch.checkpoint != Checkpoint::default() {
                 // So that the time since the last commit counts as time that the broker ran.
                 self.database.confirm(batch.checkpoint)?;
-            } else if has_work && !is_end && loads.is_empty() {
+            } else if has_work && !is_end && loads.is_empty() && next_commit <= Instant::now() {
                 self.next_commit = Instant::now() + WORK_PAUSE;
                 self.work()?;
             }
@@ -320,6 +328,31 @@ impl Writer {
             if is_end {
                 return self.database.close();
             }
+            if self.space.look_at().is_some_and(|at| at <= Instant::now()) {
+                self.look()?;
+            }
+        }
+    }
+
+    /// Looks how much room there is, and says so when it became too little or enough.
+    fn look(&mut self) -> Result<(), StoreError> {
+        let (space, database) = (&mut self.space, &self.database);
+        match space.look(|| database.used()) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.tell_room();
+                Ok(())
+            }
+            Err(error) => self.recover(error, |_| Ok(())),
+        }
+    }
+
+    fn tell_room(&mut self) {
+        let is_full = self.space.is_full();
+        self.database.set_full(is_full);
+        match is_full {
+            true => self.witness.state(StoreState::Full, &self.space.why()),
+            false => self.witness.state(StoreState::Ready, ""),
         }
     }
 
@@ -380,13 +413,25 @@ impl Writer {
         }
     }
 
-    /// Opens the file again and tries again until it works.
+    /// Opens the file again and tries again until it works. On a full disk the reserve makes way
+    /// first.
     fn recover<T>(
         &mut self,
         mut error: StoreError,
         mut attempt: impl FnMut(&mut Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut pause = FIRST_PAUSE;
+        if matches!(error, StoreError::NoSpace { .. }) && self.database.options.reserve_bytes > 0 {
+            let was_full = self.space.is_full();
+            self.space.give_way();
+            if !was_full {
+                self.tell_room();
+            }
+            match self.database.reopen().and_then(|()| attempt(&mut self.database)) {
+                Ok(done) => return Ok(done),
+                Err(again) => error = again,
+            }
+        }
         loop {
             if !self.failing {
                 self.failing = true;
@@ -398,7 +443,7 @@ impl Writer {
             match reopened.and_then(|()| attempt(&mut self.database)) {
                 Ok(done) => {
                     self.failing = false;
-                    self.witness.state(StoreState::Ready, "");
+                    self.tell_room();
                     return Ok(done);
                 }
                 Err(again) if is_last => return Err(again),
