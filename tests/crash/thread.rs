@@ -279,6 +279,55 @@ fn stopping_while_the_disk_fails_says_so_and_keeps_what_was_acknowledged() {
     assert_eq!(check(&rig.disk, &rig.models.lock().unwrap(), 1), 1);
 }
 
+/// A store with a reserve in `directory`, on a disk in memory.
+fn with_reserve(seed: u64, directory: &tempfile::TempDir) -> Rig {
+    let mut rig = Rig::with(seed, |options| {
+        options.path = directory.path().join("kedgemq.redb");
+        options.reserve_bytes = 256 * 1024;
+    });
+    rig.submit();
+    rig.log.wait_for(1);
+    rig
+}
+
+#[test]
+fn a_full_disk_is_told_as_full_and_the_commit_is_repeated_where_the_reserve_was() {
+    for after in 1..=20 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut rig = with_reserve(40 + after, &directory);
+        let reserve = directory.path().join("kedgemq.reserve");
+        assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 256 * 1024);
+        rig.fail(after, 1, ENOSPC, Fate::Lost);
+        for _ in 0..10 {
+            rig.submit();
+            rig.log.wait_for(rig.turn);
+        }
+        assert_eq!(rig.disk.failed(), 1);
+        assert_eq!(rig.log.states()[0], StoreState::Full);
+        // The directory has space, so the reserve can be made again.
+        drop(rig.log.wait(|seen| seen.states.len() >= 2));
+        assert_eq!(rig.log.states(), [StoreState::Full, StoreState::Ready]);
+        assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 256 * 1024);
+        rig.stop_and_check();
+    }
+}
+
+#[test]
+fn a_disk_that_stays_full_without_the_reserve_fails_until_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = with_reserve(70, &directory);
+    rig.fail(1, 5, ENOSPC, Fate::Lost);
+    for _ in 0..10 {
+        rig.submit();
+    }
+    rig.log.wait_for(rig.turn);
+    let seen = rig.log.wait(|seen| seen.states.last().is_some_and(|it| it.0 == StoreState::Ready));
+    let states: Vec<_> = seen.states.iter().map(|(state, _)| *state).collect();
+    assert_eq!(states[..2], [StoreState::Full, StoreState::Failing]);
+    drop(seen);
+    rig.stop_and_check();
+}
+
 #[test]
 fn a_load_finds_what_was_submitted_just_before() {
     let mut rig = Rig::new(33);

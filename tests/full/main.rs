@@ -1,0 +1,112 @@
+//! A store without room: the real binary, filled by clients of both versions until it refuses.
+//! Nothing that was acknowledged is lost and nothing at QoS 2 comes twice, QoS 0 and deliveries
+//! go on, it starts while it is full, and takes messages again when there is room.
+
+#[allow(dead_code)] // Each test target uses its part of the harness.
+#[path = "../harness/mod.rs"]
+mod harness;
+
+#[allow(dead_code)]
+#[path = "../client/mod.rs"]
+mod client;
+
+mod clients;
+mod disk;
+
+use std::fs;
+use std::path::Path;
+
+use kedgemq::mqtt::Version;
+
+use clients::{Publisher, Subscriber, check_qos_0};
+use disk::Disk;
+use harness::Broker;
+
+const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
+
+#[test]
+fn a_full_disk_refuses_loses_nothing_and_recovers() {
+    let mut disk = None;
+    let broker = start("reserve = \"2MiB\"", |data| disk = Disk::mount(data, "24m"));
+    let Some(disk) = &disk else {
+        println!("not root: no small disk here; tests/crash does this with a disk in memory");
+        return;
+    };
+    println!("on a tmpfs of 24 MiB");
+    let reserve = || {
+        let held = fs::metadata(disk.path().join("kedgemq.reserve"));
+        held.expect("a reserve").len()
+    };
+    fill_and_recover(broker, || assert_eq!(reserve(), 2 * 1024 * 1024));
+}
+
+#[test]
+fn a_disk_that_others_filled_is_used_again_when_they_make_room() {
+    let mut disk = None;
+    let broker = start("reserve = \"1MiB\"", |data| disk = Disk::mount(data, "24m"));
+    let Some(disk) = &disk else {
+        println!("not root: no small disk here");
+        return;
+    };
+    let mut publisher = Publisher::new(Version::V5);
+    let mut subscriber = Subscriber::new(Version::V5);
+    subscriber.subscribe(broker.plain());
+    let other = disk.fill("other");
+    let refused = publisher.publish_until_refused(broker.plain());
+    assert!(refused.contains("0x97"), "{refused}");
+    fs::remove_file(other).expect("it is ours");
+    publisher.finish(&broker);
+    subscriber.take_all(broker.plain(), &publisher);
+}
+
+#[test]
+fn a_store_at_its_set_size_refuses_loses_nothing_and_recovers() {
+    let broker = start("max_store_size = \"8MiB\"", |_| ());
+    fill_and_recover(broker, || ());
+}
+
+/// A broker whose data directory `prepare` may change before it starts.
+fn start(store: &str, prepare: impl FnOnce(&Path)) -> Broker {
+    Broker::start_configured(|directory| {
+        let data = directory.join("data");
+        fs::create_dir(&data).expect("the directory is ours");
+        prepare(&data);
+        format!(
+            "[limits]\nreceive_maximum = 20\n[store]\n{store}\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\n"
+        )
+    })
+}
+
+/// `look` is called when the store is in use and has room.
+fn fill_and_recover(mut broker: Broker, look: impl FnOnce()) {
+    let mut subscribers = VERSIONS.map(Subscriber::new);
+    for subscriber in &mut subscribers {
+        subscriber.subscribe(broker.plain());
+    }
+    look();
+    let mut publishers = VERSIONS.map(Publisher::new);
+    for publisher in &mut publishers {
+        let refused = publisher.publish_until_refused(broker.plain());
+        println!("{} acknowledged, then: {refused}", publisher.acknowledged());
+        match publisher.version {
+            Version::V5 => assert!(refused.contains("0x97"), "{refused}"),
+            Version::V311 => assert_eq!(refused, "closed"),
+        }
+    }
+    assert!(publishers[0].acknowledged() > 500, "it refused too early");
+    broker.wait_for_log("the store is full");
+    check_qos_0(broker.plain());
+
+    broker.restart();
+    check_qos_0(broker.plain());
+    // Deletes are committed on the full disk, and make room.
+    subscribers[0].take_all(broker.plain(), &publishers[0]);
+    for publisher in &mut publishers {
+        publisher.finish(&broker);
+    }
+    broker.restart();
+    for (subscriber, publisher) in subscribers.iter_mut().zip(&publishers) {
+        subscriber.take_all(broker.plain(), publisher);
+    }
+}
