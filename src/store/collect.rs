@@ -13,6 +13,9 @@ use super::record::{self, LogRecord};
 /// Records that are written anew in one commit, in bytes; one segment may be more.
 const SLICE: usize = 1024 * 1024;
 
+/// The same in a full store, which may have no space for more.
+const FULL_SLICE: usize = 128 * 1024;
+
 /// Rows that go in one commit.
 const ROWS: u64 = 256;
 
@@ -29,23 +32,25 @@ pub(super) struct Collection {
 }
 
 /// Takes segments off the front of `index` while that is worth it. `before` is the first row that
-/// this transaction wrote; `limit` the size of the log that is not worth collecting; `read` gives
-/// the records of a segment.
+/// this transaction wrote; `limit` the size of the log that is not worth collecting; a store that
+/// `is_full` wants space more than few writes; `read` gives the records of a segment.
 pub(super) fn collect(
     index: &mut Index,
     before: u64,
     limit: u64,
+    is_full: bool,
     mut read: impl FnMut(&Segment, &mut Vec<u8>) -> Result<(), LogError>,
 ) -> Result<Collection, LogError> {
+    let slice = if is_full { FULL_SLICE } else { SLICE };
     let mut collection = Collection::default();
     let mut records = Vec::new();
     while let Some(front) = index.front().copied() {
-        if front.key >= before || !is_worth(index, &front, limit) {
+        if front.key >= before || !(is_worth(index, &front, limit) || is_full && is_loose(index)) {
             break;
         }
         let rows = collection.rows.end - collection.rows.start;
         let moved = collection.survivors.len();
-        if rows >= ROWS || (moved > 0 && moved + front.live as usize > SLICE) {
+        if rows >= ROWS || (moved > 0 && moved + front.live as usize > slice) {
             break;
         }
         if front.live > 0 {
@@ -68,6 +73,12 @@ fn is_worth(index: &Index, front: &Segment, limit: u64) -> bool {
     front.live <= front.bytes / 8
         || (bytes > SMALL && live <= bytes / 8)
         || (bytes > limit && live <= bytes / 2)
+}
+
+/// Whether a full store collects its log: a pass over all of it gives back a quarter.
+pub(super) fn is_loose(index: &Index) -> bool {
+    let (bytes, live) = (index.bytes(), index.live());
+    bytes > SMALL && live <= bytes / 4 * 3
 }
 
 /// Writes what is needed of a segment, copies with all that happened to them.

@@ -12,6 +12,7 @@ use crate::turn::{DeadId, DeadLetter, LetterLoad, Letters, Load, Loaded, Record}
 
 use super::batch::{Batch, larger};
 use super::cold::{BODIES, COLD, COLD_INDEX, Cold, Limits, Mover};
+use super::collect::is_loose;
 use super::encoding::Broken;
 use super::fault::Fault;
 use super::index::Index;
@@ -34,8 +35,6 @@ pub(super) const GROUPS: TableDefinition<'_, (u64, u8), &[u8]> = TableDefinition
 pub(super) const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained");
 pub(super) const TASKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tasks");
 pub(super) const DEAD: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead");
-/// The log of a full store is not collected for its size below this.
-const FULL_LOG_BYTES: u64 = 64 * 1024;
 /// The log is not collected for its size below this.
 const LOG_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -91,7 +90,7 @@ impl Database {
         self.mover.limits = Limits::new(bytes);
     }
 
-    /// Collects the log for less than otherwise, as long as the store is full.
+    /// Collects the log for less than otherwise, and without being asked, while it is full.
     pub(super) fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
     }
@@ -119,7 +118,9 @@ impl Database {
 
     /// Whether [`work`](Self::work) has something to do.
     pub fn has_work(&self) -> bool {
-        self.mover.is_moving() || self.index.cold.is_clearing()
+        self.mover.is_moving()
+            || self.index.cold.is_clearing()
+            || self.is_full && is_loose(&self.index)
     }
 
     /// Goes on with what commits do beside: moves copies, removes what is left of owners.
@@ -249,10 +250,8 @@ impl Database {
             index: &mut self.index,
             mover: &mut self.mover,
             next_row: &mut self.next_row,
-            log_bytes: match self.is_full {
-                true => self.log_bytes.min(FULL_LOG_BYTES),
-                false => self.log_bytes,
-            },
+            log_bytes: self.log_bytes,
+            is_full: self.is_full,
         }
         .write(stream)?;
         if let Some(batch) = batch {

@@ -21,6 +21,8 @@ pub(super) struct LogWriter<'a> {
     pub(super) next_row: &'a mut u64,
     /// The size of the log that is not worth collecting.
     pub(super) log_bytes: u64,
+    /// Whether space is wanted more than few writes.
+    pub(super) is_full: bool,
 }
 
 type Log<'txn> = Table<'txn, u64, &'static [u8]>;
@@ -58,9 +60,10 @@ impl<'a> LogWriter<'a> {
     }
 
     fn collect(&mut self, log: &mut Log<'_>, before: u64) -> Result<(), Fault> {
-        let collection = collect(self.index, before, self.log_bytes, |segment, records| {
-            log::read_segment(log, segment.key, segment.rows, records)
-        })?;
+        let collection =
+            collect(self.index, before, self.log_bytes, self.is_full, |segment, records| {
+                log::read_segment(log, segment.key, segment.rows, records)
+            })?;
         if collection.rows.is_empty() {
             return Ok(());
         }

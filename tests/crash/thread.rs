@@ -292,24 +292,31 @@ fn with_reserve(seed: u64, directory: &tempfile::TempDir) -> Rig {
 
 #[test]
 fn a_full_disk_is_told_as_full_and_the_commit_is_repeated_where_the_reserve_was() {
-    for after in 1..=20 {
-        let directory = tempfile::tempdir().unwrap();
-        let mut rig = with_reserve(40 + after, &directory);
-        let reserve = directory.path().join("kedgemq.reserve");
-        assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 256 * 1024);
-        rig.fail(after, 1, ENOSPC, Fate::Lost);
-        for _ in 0..10 {
-            rig.submit();
-            rig.log.wait_for(rig.turn);
+    thread::scope(|scope| {
+        for part in 0..4 {
+            scope.spawn(move || (1 + part..=20).step_by(4).for_each(full_at));
         }
-        assert_eq!(rig.disk.failed(), 1);
-        assert_eq!(rig.log.states()[0], StoreState::Full);
-        // The directory has space, so the reserve can be made again.
-        drop(rig.log.wait(|seen| seen.states.len() >= 2));
-        assert_eq!(rig.log.states(), [StoreState::Full, StoreState::Ready]);
-        assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 256 * 1024);
-        rig.stop_and_check();
+    });
+}
+
+/// No space for one operation of a commit.
+fn full_at(after: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rig = with_reserve(40 + after, &directory);
+    let reserve = directory.path().join("kedgemq.reserve");
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 256 * 1024);
+    rig.fail(after, 1, ENOSPC, Fate::Lost);
+    for _ in 0..10 {
+        rig.submit();
+        rig.log.wait_for(rig.turn);
     }
+    assert_eq!(rig.disk.failed(), 1);
+    assert_eq!(rig.log.states()[0], StoreState::Full);
+    // The directory has space, so the reserve can be made again.
+    drop(rig.log.wait(|seen| seen.states.len() >= 2));
+    assert_eq!(rig.log.states(), [StoreState::Full, StoreState::Ready]);
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 256 * 1024);
+    rig.stop_and_check();
 }
 
 #[test]

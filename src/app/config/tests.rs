@@ -157,6 +157,11 @@ fn what_is_wrong_is_one_line_with_file_line_and_option() {
           expected a time with a unit such as \"30s\", \"500ms\" or \"7days\"",
         ),
         (
+            "[store]\nmax_store_size = 0",
+            "2: store.max_store_size: invalid value: integer `0`, \
+          expected \"none\" or a size such as \"2MiB\", 1 B or more",
+        ),
+        (
             "[store]\non_broken_store = \"delete\"",
             "2: store.on_broken_store: unknown variant \
           `delete`, expected `set_aside` or `stop`",
