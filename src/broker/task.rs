@@ -24,6 +24,8 @@ const SLICE_BYTES: u32 = 1024 * 1024;
 pub(super) struct Tasks {
     last_id: u64,
     current: Option<Task>,
+    /// The last one that ended, and whether it was cancelled.
+    ended: Option<(Task, bool)>,
     load: Option<LetterLoad>,
 }
 
@@ -31,6 +33,11 @@ impl Broker {
     /// The task that is going on.
     pub fn task(&self) -> Option<&Task> {
         self.tasks.current.as_ref()
+    }
+
+    /// The last task that ended since the start, and whether it was cancelled.
+    pub fn ended_task(&self) -> Option<&(Task, bool)> {
+        self.tasks.ended.as_ref()
     }
 
     /// Starts a task; `None` while another one is going on.
@@ -67,7 +74,7 @@ impl Broker {
     pub fn handle_cancel(&mut self, id: u64, turn: &mut Turn) -> bool {
         let is_current = self.tasks.current.as_ref().is_some_and(|task| task.id == id);
         if is_current {
-            self.end_task(turn);
+            self.end_task(true, turn);
         }
         is_current
     }
@@ -123,7 +130,7 @@ impl Broker {
         let rate = task.rate;
         self.tasks.current = Some(task);
         if is_over {
-            return self.end_task(turn);
+            return self.end_task(false, turn);
         }
         let pause = if rate == 0 { Duration::ZERO } else { PAUSE };
         self.timers.set(now + pause, Timer::Task);
@@ -155,11 +162,12 @@ impl Broker {
         }
     }
 
-    fn end_task(&mut self, turn: &mut Turn) {
+    fn end_task(&mut self, is_cancelled: bool, turn: &mut Turn) {
         if let Some(task) = self.tasks.current.take() {
             turn.record(Record::TaskEnded { id: task.id });
             let (done, left) = (task.done, task.left);
             turn.events.push(Event::TaskEnded { id: task.id, done, left });
+            self.tasks.ended = Some((task, is_cancelled));
         }
     }
 }

@@ -16,13 +16,14 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use super::clock::{self, Clock};
+use super::handle::Seen;
 use super::outbox::{Outbox, Peer};
 use super::slots::Slots;
 use super::work::{By, Work};
 use super::{log, store};
 use crate::auth::Identity;
 use crate::auth::acl::Acl;
-use crate::broker::Broker;
+use crate::broker::{Broker, SessionView};
 use crate::mqtt::Packet;
 use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
@@ -236,6 +237,11 @@ impl Engine {
         }
     }
 
+    /// What a clock on the wall shows.
+    pub(super) fn wall_clock(&self) -> WallClock {
+        self.lock().wall
+    }
+
     /// Takes other rights.
     pub(super) fn set_acl(&self, acl: Option<Acl>) {
         self.lock().broker.set_acl(acl);
@@ -337,6 +343,23 @@ impl Step<'_> {
             let id = outbox.id();
             self.call(|broker, now, turn| broker.handle_outbox(id, full, now, turn));
         }
+    }
+
+    /// Sessions with their peers; see [`Broker::sessions_after`].
+    pub(super) fn sessions_after(&self, after: Option<&str>, limit: usize) -> Vec<Seen> {
+        let sessions = self.core.broker.sessions_after(after, limit).into_iter();
+        sessions.map(|session| self.seen(session)).collect()
+    }
+
+    /// A session with its peer.
+    pub(super) fn session(&self, client_id: &str) -> Option<Seen> {
+        self.core.broker.session_view(client_id).map(|session| self.seen(session))
+    }
+
+    fn seen(&self, session: SessionView) -> Seen {
+        let outbox = session.connection.and_then(|id| self.core.slots.get(id));
+        let peer = outbox.map(|outbox| outbox.peer()).map(|peer| (peer.address, peer.tls));
+        Seen { session, peer }
     }
 
     /// Frees the seat of a connection.

@@ -1,15 +1,26 @@
 //! What tools may ask of a running server.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::engine::Engine;
+use super::engine::{Engine, Step};
+use super::work::By;
+use crate::broker::{Broker, SessionView};
 use crate::store::{Snapshot, StoreError};
+use crate::time::{Timestamp, WallClock};
+use crate::turn::{Action, LetterFilter, Task, Turn};
 
-/// A running server, for those who look at it. It does not keep the server running: when that
-/// has stopped, every answer is an error.
+/// A running server, for those who look at it and steer it. It does not keep the server running:
+/// when that has stopped, what needs the store is an error.
+///
+/// Invariant: what is done through it is on disk when it returns, unless it says that it is not.
+/// Such calls block for a commit.
 #[derive(Clone)]
-pub struct Handle(pub(super) Arc<Engine>);
+pub struct Handle {
+    engine: Arc<Engine>,
+    node: Arc<str>,
+}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,9 +28,111 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// A session, and where it is connected.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// All that the core knows.
+    pub session: SessionView,
+    /// The address of its client and whether it speaks TLS, while it is connected.
+    pub peer: Option<(SocketAddr, bool)>,
+}
+
+/// The tasks over dead letters.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    /// The one that goes on.
+    pub running: Option<Task>,
+    /// The last one that ended since the start, and whether it was cancelled.
+    pub ended: Option<(Task, bool)>,
+}
+
 impl Handle {
+    pub(super) fn new(engine: &Arc<Engine>, node: Arc<str>) -> Self {
+        Self { engine: Arc::clone(engine), node }
+    }
+
+    /// The broker's name, as dead letters have it.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
     /// See [`crate::store::Store::snapshot`]; blocks as that does.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.0.snapshot()
+        self.engine.snapshot()
+    }
+
+    /// Now, and what a clock shows then.
+    pub fn time(&self) -> (Timestamp, WallClock) {
+        (self.engine.now(), self.engine.wall_clock())
+    }
+
+    /// Up to `limit` sessions by Client Identifier, from the one after `after` on.
+    pub fn sessions_after(&self, after: Option<&str>, limit: usize) -> Vec<Seen> {
+        let act = |step: &mut Step<'_>| step.sessions_after(after, limit);
+        self.engine.turn(By::Server, act)
+    }
+
+    /// The session of a client.
+    pub fn session(&self, client_id: &str) -> Option<Seen> {
+        self.engine.turn(By::Server, |step| step.session(client_id))
+    }
+
+    /// Ends the connection of a client; false if it has none.
+    pub fn kick(&self, client_id: &str) -> Result<bool, StoreError> {
+        self.durably(|broker, now, turn| broker.handle_kick(client_id, now, turn))
+    }
+
+    /// Ends the session of a client; false if there is none. What waits in it becomes dead
+    /// letters, which for a long queue takes its time.
+    pub fn delete(&self, client_id: &str) -> Result<bool, StoreError> {
+        self.durably(|broker, now, turn| broker.handle_delete(client_id, now, turn))
+    }
+
+    /// Empties the queue of a client; says how many copies leave it, `None` if there is no such
+    /// session. Those of a long queue leave one after the other.
+    pub fn purge(&self, client_id: &str) -> Result<Option<u64>, StoreError> {
+        self.durably(|broker, now, turn| broker.handle_purge(client_id, now, turn))
+    }
+
+    /// The tasks over dead letters.
+    pub fn tasks(&self) -> Tasks {
+        self.ask(|broker, _, _| Tasks {
+            running: broker.task().cloned(),
+            ended: broker.ended_task().cloned(),
+        })
+    }
+
+    /// Starts a task at so many letters a second, 0 for as fast as it goes; `None` while another
+    /// one goes on.
+    pub fn start_task(
+        &self,
+        action: Action,
+        filter: LetterFilter,
+        rate: u32,
+    ) -> Result<Option<u64>, StoreError> {
+        self.durably(|broker, now, turn| broker.handle_task(action, filter, rate, now, turn))
+    }
+
+    /// Cancels a task; false if it does not go on.
+    pub fn cancel_task(&self, id: u64) -> Result<bool, StoreError> {
+        self.durably(|broker, _, turn| broker.handle_cancel(id, turn))
+    }
+
+    fn durably<R>(
+        &self,
+        handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> R,
+    ) -> Result<R, StoreError> {
+        let result = self.ask(handle);
+        // It is answered behind the commit of what was submitted before.
+        self.snapshot()?;
+        Ok(result)
+    }
+
+    fn ask<R>(&self, handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> R) -> R {
+        self.engine.turn(By::Server, |step| {
+            let mut result = None;
+            step.call(|broker, now, turn| result = Some(handle(broker, now, turn)));
+            result.expect("a step calls its handler")
+        })
     }
 }

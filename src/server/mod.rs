@@ -47,7 +47,7 @@ use accept::{Gate, accept};
 use admit::Door;
 use clock::Clock;
 use engine::Engine;
-pub use handle::Handle;
+pub use handle::{Handle, Seen, Tasks};
 use log::Seldom;
 use witness::Ear;
 
@@ -153,6 +153,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
     let Control { shutdown, mut reload, started } = control;
     let packet_size = setup.settings.limits.packet_size;
     let path = setup.store.path.clone();
+    let node = setup.settings.node.as_str().into();
     let was_blank = store::is_blank(&path);
     let (database, restored) = store::open(setup.store).map_err(ServeError::Open)?;
     log::opened(&path, was_blank, &restored);
@@ -178,7 +179,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
         tasks.spawn(accept(Arc::clone(&gate), listener, shutdown.clone()));
     }
     if let Some(started) = started {
-        let _ = started.send(Handle(Arc::clone(&engine))); // Nobody may want to know.
+        let _ = started.send(Handle::new(&engine, node)); // Nobody may want to know.
     }
     steer(&engine, shutdown, &mut reload).await;
     tasks.shutdown().await;

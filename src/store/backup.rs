@@ -35,8 +35,8 @@ const STEP: u64 = 256;
 /// The content of the store at one commit. While it lives, the data file does not reuse the space
 /// of what was stored then.
 pub struct Snapshot {
-    read: ReadTransaction,
-    path: PathBuf,
+    pub(super) read: ReadTransaction,
+    pub(super) path: PathBuf,
     /// The read transaction of a file that was opened for this alone.
     _file: Option<redb::Database>,
 }

@@ -11,6 +11,7 @@ use redb::{
 use crate::turn::{DeadId, DeadLetter, LetterLoad, Letters, Load, Loaded, Record};
 
 use super::batch::{Batch, larger};
+use super::browse;
 use super::cold::{BODIES, COLD, COLD_INDEX, Cold, Limits, Mover};
 use super::collect::is_loose;
 use super::encoding::Broken;
@@ -165,25 +166,7 @@ impl Database {
 
     /// The kept dead letters of a range, in order, whole, up to the limits.
     pub fn letters(&self, load: LetterLoad) -> Result<Letters, StoreError> {
-        let read = self.begin_read()?;
-        let table = read.open_table(DEAD).map_err(|error| self.fault(error))?;
-        let rows = table.range(load.first.0..=load.last.0).map_err(|error| self.fault(error))?;
-        let mut letters = Letters { load, letters: Vec::new(), has_more: false };
-        let mut bytes = 0;
-        for row in rows {
-            let (id, value) = row.map_err(|error| self.fault(error))?;
-            let letter = row::read_dead(DeadId(id.value()), value.value())
-                .map_err(|Broken| self.fault(Fault::Row("dead")))?;
-            bytes += letter.message.size() as u64;
-            let count = letters.letters.len() as u64;
-            let is_over = count >= u64::from(load.count) || bytes > u64::from(load.bytes);
-            if count > 0 && is_over {
-                letters.has_more = true;
-                break;
-            }
-            letters.letters.push(letter);
-        }
-        Ok(letters)
+        browse::letters(&self.begin_read()?, load).map_err(|error| self.fault(error))
     }
 
     /// Closes the file, if it is open, and opens it again: after an error.
@@ -362,7 +345,11 @@ fn read_file(redb: &redb::Database) -> Result<(State, Index, u64), Fault> {
     if is_new || meta::read(&redb.begin_read()?.open_table(META)?)?.1 {
         create_tables(redb, is_new)?;
     }
-    let read = redb.begin_read()?;
+    read_index(&redb.begin_read()?)
+}
+
+/// Reads what stands in memory while a file is open.
+pub(super) fn read_index(read: &ReadTransaction) -> Result<(State, Index, u64), Fault> {
     let (state, _) = meta::read(&read.open_table(META)?)?;
     let (chunks, rows) = (read.open_table(COLD)?, read.open_table(COLD_INDEX)?);
     let cold = Cold::read(&rows)?;

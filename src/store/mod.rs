@@ -29,6 +29,7 @@ use crate::turn::{Letters, Loaded, Record, RecordNumber, StoreState};
 mod backup;
 mod batch;
 mod blank;
+mod browse;
 mod cold;
 mod collect;
 mod compact;
