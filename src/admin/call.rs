@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub mod letter;
+pub mod session;
+
 /// The version of the protocol: raised when an old client would misunderstand.
 pub const VERSION: u32 = 1;
 
@@ -20,6 +23,72 @@ pub enum Request {
     Backup {
         /// Absolute: the broker has another working directory. It must not be there.
         file: PathBuf,
+    },
+    /// A page of the dead letters.
+    Letters {
+        /// Which; the limit is that of the page.
+        filter: letter::Filter,
+        /// From behind this number on.
+        after: u64,
+        /// Whether the payloads are wanted.
+        payload: bool,
+    },
+    /// How many dead letters there are.
+    CountLetters {
+        /// Which.
+        filter: letter::Filter,
+    },
+    /// Starts a task over dead letters.
+    StartTask {
+        /// What is done.
+        action: letter::Action,
+        /// With which.
+        filter: letter::Filter,
+        /// Letters a second; 0 is as fast as it goes.
+        rate: u32,
+    },
+    /// The task that goes on, and the last that ended.
+    Tasks {},
+    /// Cancels a task.
+    CancelTask {
+        /// Which.
+        id: u64,
+    },
+    /// A page of the sessions.
+    Sessions {
+        /// From behind this Client Identifier on.
+        after: Option<String>,
+    },
+    /// One session.
+    Session {
+        /// Client Identifier.
+        client: String,
+    },
+    /// A page of the copies in the queue of a session.
+    Queue {
+        /// Client Identifier.
+        client: String,
+        /// From behind this message on.
+        after: u64,
+        /// At most so many.
+        limit: u64,
+        /// Whether the payloads are wanted.
+        payload: bool,
+    },
+    /// Empties the queue of a session.
+    PurgeSession {
+        /// Client Identifier.
+        client: String,
+    },
+    /// Ends the connection of a client.
+    KickSession {
+        /// Client Identifier.
+        client: String,
+    },
+    /// Ends a session.
+    DeleteSession {
+        /// Client Identifier.
+        client: String,
     },
 }
 
@@ -62,6 +131,28 @@ pub enum Answer {
     About(About),
     /// There is a copy.
     Backup(Backup),
+    /// A page.
+    Letters(letter::Letters),
+    /// They were counted.
+    CountLetters(letter::Counts),
+    /// It was started, under this number.
+    StartTask(u64),
+    /// The tasks, the one that goes on first.
+    Tasks(Vec<letter::Task>),
+    /// It was cancelled.
+    CancelTask(u64),
+    /// A page.
+    Sessions(session::Sessions),
+    /// The session.
+    Session(Box<session::Session>),
+    /// A page.
+    Queue(session::Queue),
+    /// So many copies leave the queue.
+    PurgeSession(u64),
+    /// It has no connection any more.
+    KickSession(String),
+    /// It is gone.
+    DeleteSession(String),
 }
 
 /// A running broker.

@@ -12,7 +12,9 @@
 pub mod call;
 
 mod client;
+mod letters;
 mod serve;
+mod sessions;
 mod socket;
 
 pub use client::{CallError, Client};

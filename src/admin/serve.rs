@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::call::{self, About, Answer, Backup, Line, MAX_REQUEST, Progress, Request};
 use super::socket::{NAME, Socket};
+use super::{letters, sessions};
 use crate::server::Handle;
 use crate::store::{BackupError, Copied};
 
@@ -115,19 +116,43 @@ async fn talk(stream: UnixStream, server: Handle) {
 
 async fn answer(request: Request, server: &Handle, client: &mut Lines) -> Result<Answer, String> {
     match request {
-        Request::About {} => Ok(Answer::About(About {
-            kedgemq: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-        })),
-        Request::Backup { file } => {
+        Request::About {} => Ok(Answer::About(about())),
+        // All else looks at the disk, or waits for it.
+        request => {
             let server = server.clone();
-            at_length(client, move |report| backup(&server, file, report)).await
+            at_length(client, move |report| work(request, &server, report)).await
         }
     }
 }
 
+fn work(request: Request, server: &Handle, report: Report<'_>) -> Result<Answer, String> {
+    match request {
+        Request::About {} => Ok(Answer::About(about())),
+        Request::Backup { file } => backup(server, file, report),
+        Request::Letters { filter, after, payload } => {
+            letters::page(server, filter, after, payload, report)
+        }
+        Request::CountLetters { filter } => letters::count(server, filter, report),
+        Request::StartTask { action, filter, rate } => letters::start(server, action, filter, rate),
+        Request::Tasks {} => Ok(Answer::Tasks(letters::tasks(server))),
+        Request::CancelTask { id } => letters::cancel(server, id),
+        Request::Sessions { after } => Ok(sessions::page(server, after.as_deref())),
+        Request::Session { client } => sessions::one(server, &client),
+        Request::Queue { client, after, limit, payload } => {
+            sessions::queue(server, &client, after, limit, payload)
+        }
+        Request::PurgeSession { client } => sessions::purge(server, &client),
+        Request::KickSession { client } => sessions::kick(server, client),
+        Request::DeleteSession { client } => sessions::delete(server, client),
+    }
+}
+
+fn about() -> About {
+    About { kedgemq: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
+}
+
 /// Told how far something is; says whether it is still wanted.
-type Report<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+pub(super) type Report<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// Does long work on a thread of its own. It is given up when the client goes.
 async fn at_length(
