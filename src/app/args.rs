@@ -9,6 +9,10 @@ use super::config_file::{LogFormat, LogLevel};
 use super::failure::Failure;
 use crate::net::listen::Address;
 
+mod dead;
+
+pub use dead::{Dead, DeadCommand, Moment, RunningBroker, Session, SessionCommand, To, Which};
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "kedgemq", version, about = ABOUT, args_conflicts_with_subcommands = true)]
@@ -74,6 +78,10 @@ pub enum Command {
     },
     /// Look after the data file: back it up, check, export, import, compact it
     Store(Store),
+    /// See and redrive dead letters of the running broker: list, show, redrive, purge, export
+    Dead(Dead),
+    /// See and steer sessions of the running broker: list, show, queue, purge, kick, delete
+    Session(Session),
 }
 
 /// `kedgemq store …`

@@ -15,11 +15,14 @@ pub mod greeting;
 pub mod listener;
 pub mod quantity;
 
+mod ask;
 mod check;
 mod credentials;
+mod dead;
 mod log;
 mod passwd;
 mod run;
+mod session;
 mod start;
 mod store;
 
@@ -53,6 +56,8 @@ fn obey(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
         Some(Command::Passwd { file, user, delete: true }) => passwd::delete(file, user),
         Some(Command::Passwd { file, user, delete: false }) => passwd::set(file, user),
         Some(Command::Store(line)) => store::obey(line, &place()?),
+        Some(Command::Dead(line)) => dead::obey(line, &place()?),
+        Some(Command::Session(line)) => session::obey(line, &place()?),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn export(data_file: &Path, to: &Target) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
+pub(in crate::app) fn create(path: &Path) -> Result<File, Failure> {
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     created.map_err(|error| {
         let path = path.display();
@@ -58,7 +58,7 @@ fn create(path: &Path) -> Result<File, Failure> {
     })
 }
 
-fn unwritable(error: io::Error) -> Failure {
+pub(in crate::app) fn unwritable(error: io::Error) -> Failure {
     Failure::machine(format_args!("the export cannot be written: {error}"))
 }
 

@@ -21,6 +21,8 @@ mod import;
 mod lines;
 mod queues;
 
+pub(super) use export::{create, unwritable};
+
 /// Does what `kedgemq store …` says.
 pub(super) fn obey(line: &Store, place: &Place) -> Result<(), Failure> {
     let flags = Run { config: line.config.clone(), data: line.data.clone(), ..Run::default() };
@@ -123,7 +125,7 @@ fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn size(bytes: u64) -> bytesize::Display {
+pub(super) fn size(bytes: u64) -> bytesize::Display {
     bytesize::ByteSize(bytes).display().iec()
 }
 
