@@ -1,0 +1,189 @@
+//! `kedgemq dead` on a running broker.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::command::{Ended, kedgemq};
+use crate::harness::broker::Process;
+use crate::harness::{Broker, DEADLINE};
+use crate::mosquitto::{clear_session, leave_session, publish, subscribe};
+
+/// The broker of a story, and the commands on it.
+struct Story(Broker);
+
+impl Story {
+    /// `pump` lost 3 messages by a Clean Start and is away again; of `meter` 2 expired.
+    fn begin() -> Self {
+        let broker = Broker::start_plain();
+        let at = broker.plain();
+        leave_session(at, "pump", "job/#");
+        for payload in ["one", "two", "three"] {
+            publish(at, &["-q", "1", "-t", "job/a", "-m", payload]);
+        }
+        clear_session(at, "pump");
+        leave_session(at, "pump", "job/#");
+        leave_session(at, "meter", "reading");
+        for payload in ["4", "5"] {
+            let expiry = ["-D", "publish", "message-expiry-interval", "1"];
+            let message = ["-V", "5", "-q", "1", "-t", "reading", "-m", payload];
+            publish(at, &[&message[..], &expiry].concat());
+        }
+        let story = Self(broker);
+        story.wait_for_letters(5);
+        story
+    }
+
+    fn arguments<'a>(&self, arguments: &[&'a str], data: &'a str) -> Vec<&'a str> {
+        [&["dead"], arguments, &["--data", data]].concat()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let data = self.0.path("data");
+        kedgemq(&self.arguments(arguments, data.to_str().unwrap()))
+    }
+
+    /// Runs `kedgemq dead …`, which must go well; gives its stdout.
+    fn dead(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+        ended.stdout
+    }
+
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let said = self.dead(&[arguments, &["--json"]].concat());
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Runs `kedgemq dead …`, which must fail with this code; gives its last line on stderr.
+    fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
+        let line = ended.stderr.lines().last().unwrap();
+        assert!(line.starts_with("kedgemq: "), "{ended:?}");
+        line.to_owned()
+    }
+
+    /// They come when their queue is dealt with, soon after what killed it.
+    fn wait_for_letters(&self, count: usize) {
+        let begun = Instant::now();
+        while self.json(&["list"]).len() != count {
+            assert!(begun.elapsed() < DEADLINE, "{}", self.dead(&["list"]));
+        }
+    }
+}
+
+fn ids(letters: &[Value]) -> Vec<u64> {
+    letters.iter().map(|letter| letter["id"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn letters_are_listed_filtered_shown_and_exported() {
+    let story = Story::begin();
+    let table = story.dead(&["list"]);
+    let mut lines = table.lines();
+    let head: Vec<_> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["ID", "TIME", "REASON", "OWNER", "TOPIC", "SIZE", "DEATHS", "RETRY"]);
+    let first: Vec<_> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(first[2..], ["session_cleared", "pump", "job/a", "8", "1", "-"]);
+    assert_eq!(table.lines().count(), 6);
+
+    let all = ids(&story.json(&["list"]));
+    for (arguments, expected) in [
+        (vec!["--reason", "expired"], &all[3..]),
+        (vec!["--owner", "pump"], &all[..3]),
+        (vec!["--topic", "job/+"], &all[..3]),
+        (vec!["--topic", "+"], &all[3..]),
+        (vec!["--limit", "2"], &all[..2]),
+        (vec!["--owner", "pump", "--reason", "expired"], &[]),
+        (vec!["--since", "1h"], &all[..]),
+        (vec!["--until", "1h"], &[]),
+        (vec!["--since", "2000-01-01T00:00:00Z", "--until", "2001-01-01 00:00:00"], &[]),
+    ] {
+        let found = story.json(&[&["list"], &arguments[..]].concat());
+        assert_eq!(ids(&found), expected, "{arguments:?}");
+    }
+    let line = story.fails(2, &["list", "--reason", "boredom"]);
+    assert!(line.contains("queue_full"), "it names those that there are: {line}");
+    assert!(story.fails(1, &["list", "--topic", "a/#/b"]).contains("topic filter"));
+    assert!(story.fails(2, &["list", "--since", "once"]).contains("2h"));
+
+    let shown = story.dead(&["show", &all[0].to_string()]);
+    for expected in ["dl-id", "session_cleared", "pump", "job/a", "job/#", "one"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    assert_eq!(story.json(&["show", &all[3].to_string()])[0]["payload"], "4");
+    assert!(story.fails(1, &["show", "99"]).contains("no dead letter 99"));
+
+    let file = story.0.path("letters");
+    let path = file.to_str().unwrap();
+    assert!(story.dead(&["export", path, "--owner", "pump"]).contains("3 letters"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(payloads(&fs::read_to_string(&file).unwrap()), ["one", "two", "three"]);
+    assert!(story.fails(2, &["export", path]).contains("is there already"));
+    assert_eq!(payloads(&story.dead(&["export"])), ["one", "two", "three", "4", "5"]);
+}
+
+fn payloads(lines: &str) -> Vec<String> {
+    let payload = |line| {
+        let letter: Value = serde_json::from_str(line).unwrap();
+        letter["payload"].as_str().unwrap().to_owned()
+    };
+    lines.lines().map(payload).collect()
+}
+
+#[test]
+fn letters_are_counted_redriven_and_purged() {
+    let story = Story::begin();
+    let at = story.0.plain();
+    let counts = &story.json(&["redrive", "--dry-run"])[0];
+    assert_eq!(counts["letters"], 5);
+    let group = |at: usize| counts["groups"][at].clone();
+    assert_eq!(
+        (group(0)["reason"].clone(), group(0)["letters"].clone()),
+        ("expired".into(), 2.into())
+    );
+    assert_eq!((group(1)["owner"].clone(), group(1)["letters"].clone()), ("pump".into(), 3.into()));
+    assert_eq!(story.json(&["list"]).len(), 5, "a dry run does nothing");
+
+    let said = story.dead(&["redrive", "--owner", "pump"]);
+    assert_eq!(said, "3 letters redriven\n");
+    let got = subscribe(at, &["-i", "pump", "-c", "-q", "1", "-t", "job/#", "-C", "3"]);
+    assert_eq!(got, "one\ntwo\nthree\n");
+    let rest = ids(&story.json(&["list"]));
+    assert_eq!(rest.len(), 2);
+
+    let asked = story.run(&["purge", "--reason", "expired"]);
+    assert!(asked.stdout.contains("2 letters") && asked.stderr.contains("--yes"), "{asked:?}");
+    assert_eq!(story.json(&["list"]).len(), 2);
+    assert_eq!(
+        story.dead(&["redrive", &rest[0].to_string(), "--to", "topic"]),
+        "1 letters redriven\n"
+    );
+    assert_eq!(story.dead(&["republish"]), "1 letters republished\n");
+    assert_eq!(story.dead(&["purge", "--yes"]), "1 letters purged\n");
+    assert_eq!(story.dead(&["list"]), "");
+}
+
+#[test]
+fn a_slow_task_is_followed_left_alone_and_cancelled() {
+    let story = Story::begin();
+    let data = story.0.path("data");
+    let slow = ["redrive", "--owner", "meter", "--to", "topic", "--rate", "1"];
+    let arguments = story.arguments(&slow, path(&data));
+    // One a slice at most, ten slices a second: with a rate of 1 the five take a while.
+    let mut tool = Process::start(&arguments);
+    let id = tool.log().wait_for("task 1:");
+    assert!(id.contains("of 2 letters"), "{id}");
+    assert_eq!(tool.wait_exit().code(), Some(0));
+    let tasks = story.json(&["tasks"]);
+    assert_eq!((&tasks[0]["state"], &tasks[0]["done"]), (&"finished".into(), &2.into()));
+    assert!(story.fails(1, &["cancel", "1"]).contains("task 1 does not go on"));
+}
+
+fn path(data: &Path) -> &str {
+    data.to_str().unwrap()
+}

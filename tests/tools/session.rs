@@ -1,0 +1,122 @@
+//! `kedgemq session` on a running broker.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::command::{Ended, kedgemq};
+use crate::harness::{Broker, DEADLINE};
+use crate::mosquitto::{leave_session, publish};
+use crate::peer::Peer;
+
+fn run(broker: &Broker, arguments: &[&str]) -> Ended {
+    let data = broker.path("data");
+    kedgemq(&[arguments, &["--data", data.to_str().unwrap()]].concat())
+}
+
+fn said(broker: &Broker, arguments: &[&str]) -> String {
+    let ended = run(broker, arguments);
+    assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+    ended.stdout
+}
+
+fn json(broker: &Broker, arguments: &[&str]) -> Vec<Value> {
+    let said = said(broker, &[arguments, &["--json"]].concat());
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn fails(broker: &Broker, arguments: &[&str]) -> String {
+    let ended = run(broker, arguments);
+    assert_eq!(ended.code, 1, "{arguments:?}: {ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    ended.stderr
+}
+
+/// Three messages wait for `pump`, which speaks 3.1.1.
+fn with_queue() -> Broker {
+    let broker = Broker::start_plain();
+    leave_session(broker.plain(), "pump", "job/#");
+    for payload in ["one", "two", "three"] {
+        publish(broker.plain(), &["-q", "1", "-t", "job/a", "-m", payload]);
+    }
+    broker
+}
+
+#[test]
+fn sessions_and_their_queues_are_seen_and_nothing_is_consumed() {
+    let broker = with_queue();
+    let _console = Peer::connect(broker.plain(), "console");
+    let table = said(&broker, &["session", "list"]);
+    let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["CLIENT", "STATE", "SINCE", "ADDRESS"]);
+    assert_eq!(rows[1][..2], ["console", "connected"]);
+    assert!(rows[1][3].starts_with("127.0.0.1:"), "{table}");
+    assert_eq!(
+        (&rows[2][..2], &rows[2][3..]),
+        (&["pump", "away"][..], &["-", "3.1.1", "-", "3", "26", "0"][..])
+    );
+
+    let shown = said(&broker, &["session", "show", "pump"]);
+    for expected in ["away since", "3, 26 B", "never", "job/# at QoS 1", "oldest"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    let session = &json(&broker, &["session", "show", "pump"])[0];
+    assert_eq!((&session["connected"], &session["queued"]), (&false.into(), &3.into()));
+    assert!(session["oldest_ms"].is_u64());
+
+    for _ in 0..2 {
+        let copies = json(&broker, &["session", "queue", "pump", "--payload"]);
+        let payloads: Vec<_> = copies.iter().map(|copy| copy["payload"].clone()).collect();
+        assert_eq!(payloads, ["one", "two", "three"]);
+        assert_eq!((&copies[0]["qos"], &copies[0]["in_flight"]), (&1.into(), &false.into()));
+    }
+    let table = said(&broker, &["session", "queue", "pump", "--limit", "2"]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(!table.contains("one"), "payloads only when asked for: {table}");
+    for command in ["show", "queue", "purge", "kick", "delete"] {
+        let line = fails(&broker, &["session", command, "nobody"]);
+        assert!(line.contains("there is no session of \"nobody\""), "{command}: {line}");
+    }
+}
+
+#[test]
+fn a_queue_is_purged_to_dead_letters() {
+    let broker = with_queue();
+    let text = said(&broker, &["session", "purge", "pump"]);
+    assert_eq!(text, "pump: 3 messages become dead letters\n");
+    wait_for_letters(&broker, 3);
+    let letters = json(&broker, &["dead", "list", "--reason", "purged", "--owner", "pump"]);
+    assert_eq!(letters.len(), 3);
+    let session = &json(&broker, &["session", "show", "pump"])[0];
+    assert_eq!((&session["queued"], &session["undelivered"]["purged"]), (&0.into(), &3.into()));
+    assert_eq!(json(&broker, &["session", "queue", "pump"]), Vec::<Value>::new());
+}
+
+#[test]
+fn a_client_is_kicked_and_a_session_deleted() {
+    let broker = with_queue();
+    let _console = Peer::connect(broker.plain(), "console");
+    assert!(said(&broker, &["session", "kick", "console"]).contains("is ended"));
+    let session = &json(&broker, &["session", "show", "console"])[0];
+    assert_eq!(session["connected"], false);
+    assert!(fails(&broker, &["session", "kick", "console"]).contains("is not connected"));
+    assert!(said(&broker, &["session", "delete", "pump"]).contains("is deleted"));
+    assert!(fails(&broker, &["session", "show", "pump"]).contains("no session"));
+    wait_for_letters(&broker, 3);
+}
+
+#[test]
+fn without_a_broker_it_says_so() {
+    let mut broker = Broker::start_plain();
+    broker.kill();
+    assert!(fails(&broker, &["session", "list"]).contains("no broker runs there"));
+    assert!(fails(&broker, &["dead", "list"]).contains("no broker runs there"));
+}
+
+/// They come when the queue is dealt with, soon after what killed it.
+fn wait_for_letters(broker: &Broker, count: usize) {
+    let begun = Instant::now();
+    while json(broker, &["dead", "list"]).len() != count {
+        assert!(begun.elapsed() < DEADLINE, "{}", said(broker, &["dead", "list"]));
+    }
+}
