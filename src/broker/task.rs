@@ -12,8 +12,8 @@ use crate::turn::{
     Task, Turn,
 };
 
-/// Between two slices of a task.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Slices a second of a task with a rate, roughly.
+const SLICES: u32 = 10;
 /// Letters in a slice at most.
 const SLICE: u32 = 256;
 /// Bytes of letters in a slice at most.
@@ -90,7 +90,7 @@ impl Broker {
         let (Some(task), None) = (&self.tasks.current, self.tasks.load) else {
             return;
         };
-        let share = task.rate.div_ceil(10); // Of a second, which has ten pauses.
+        let share = task.rate.div_ceil(SLICES);
         let count = if task.rate == 0 { SLICE } else { share.min(SLICE) };
         let first = task.filter.id.unwrap_or(DeadId(task.cursor.0 + 1));
         let last = task.filter.id.unwrap_or(task.last);
@@ -114,6 +114,7 @@ impl Broker {
             return; // Cancelled meanwhile.
         };
         let limit = task.filter.limit.unwrap_or(u64::MAX);
+        let mut acted = 0_u32;
         for letter in &letters.letters {
             if task.done >= limit {
                 break;
@@ -121,6 +122,7 @@ impl Broker {
             task.cursor = letter.id;
             if task.filter.matches(letter) && self.cemetery.is_kept(letter.id) {
                 let is_done = self.act(task.action, letter, now, turn);
+                acted += 1;
                 task.done += u64::from(is_done);
                 task.left += u64::from(!is_done);
             }
@@ -132,7 +134,8 @@ impl Broker {
         if is_over {
             return self.end_task(false, turn);
         }
-        let pause = if rate == 0 { Duration::ZERO } else { PAUSE };
+        // Letters that are not meant take no time.
+        let pause = if rate == 0 { Duration::ZERO } else { Duration::from_secs(1) * acted / rate };
         self.timers.set(now + pause, Timer::Task);
     }
 

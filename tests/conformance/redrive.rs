@@ -111,6 +111,29 @@ fn one_task_at_a_time_and_it_can_be_cancelled() {
 }
 
 #[test]
+fn a_rate_counts_the_letters_that_are_meant() {
+    let mut rig = with_letters(30);
+    let all = LetterFilter::default;
+    start(&mut rig, Action::Purge, all(), 2);
+    rig.wait(5);
+    let done = rig.broker.task().expect("it goes on").done;
+    assert!((9..=12).contains(&done), "{done} in five seconds at two a second");
+    assert!(rig.operate(|broker, _, turn| broker.handle_cancel(1, turn)));
+    assert_eq!(
+        rig.broker.ended_task().map(|(task, is_cancelled)| (task.id, *is_cancelled)),
+        Some((1, true))
+    );
+    let nothing = LetterFilter { owner: Some("other".into()), ..all() };
+    start(&mut rig, Action::Purge, nothing, 1);
+    rig.wait(1);
+    assert!(rig.broker.task().is_none(), "others are passed without a pause");
+    assert_eq!(
+        rig.broker.ended_task().map(|(task, is_cancelled)| (task.done, *is_cancelled)),
+        Some((0, false))
+    );
+}
+
+#[test]
 fn a_task_goes_on_after_a_crash_and_does_nothing_twice() {
     let mut rig = with_letters(50);
     start(&mut rig, Action::RedriveToOwner, LetterFilter::default(), 10);

@@ -116,9 +116,12 @@ impl Broker {
 
     /// Sends a signal, as `kill` names it: `TERM`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.pid());
-        let status = Command::new("sh").arg("-c").arg(command).status().expect("sh runs");
-        assert!(status.success(), "could not send SIG{name}");
+        self.process.signal(name);
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Its process.
@@ -221,6 +224,13 @@ impl Process {
     /// What it wrote to stderr.
     pub(crate) fn log(&self) -> &Lines {
         &self.log
+    }
+
+    /// Sends a signal, as `kill` names it.
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").arg("-c").arg(command).status().expect("sh runs");
+        assert!(status.success(), "could not send SIG{name}");
     }
 
     fn kill(&mut self) {

@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
+use kedgemq::mqtt::QoS;
 use serde_json::Value;
 
 use crate::command::{Ended, kedgemq};
 use crate::harness::broker::Process;
 use crate::harness::{Broker, DEADLINE};
 use crate::mosquitto::{clear_session, leave_session, publish, subscribe};
+use crate::peer::Peer;
 
 /// The broker of a story, and the commands on it.
 struct Story(Broker);
@@ -168,19 +170,41 @@ fn letters_are_counted_redriven_and_purged() {
     assert_eq!(story.dead(&["list"]), "");
 }
 
+/// One letter a second: it would take a minute.
 #[test]
 fn a_slow_task_is_followed_left_alone_and_cancelled() {
     let story = Story::begin();
+    let at = story.0.plain();
+    let mut publisher = Peer::connect(at, "publisher");
+    for _ in 0..60 {
+        publisher.publish("job/a", QoS::AtLeastOnce, b"x");
+    }
+    clear_session(at, "pump");
+    story.wait_for_letters(65);
     let data = story.0.path("data");
-    let slow = ["redrive", "--owner", "meter", "--to", "topic", "--rate", "1"];
-    let arguments = story.arguments(&slow, path(&data));
-    // One a slice at most, ten slices a second: with a rate of 1 the five take a while.
-    let mut tool = Process::start(&arguments);
-    let id = tool.log().wait_for("task 1:");
-    assert!(id.contains("of 2 letters"), "{id}");
-    assert_eq!(tool.wait_exit().code(), Some(0));
-    let tasks = story.json(&["tasks"]);
-    assert_eq!((&tasks[0]["state"], &tasks[0]["done"]), (&"finished".into(), &2.into()));
+    let slow = ["redrive", "--topic", "job/#", "--to", "topic", "--rate", "1"];
+    let mut tool = Process::start(&story.arguments(&slow, path(&data)));
+    let line = tool.log().wait_for("task 1:");
+    assert!(line.contains("of 63 letters"), "{line}");
+
+    let second = story.fails(1, &["purge", "--yes"]);
+    assert!(second.contains("task 1 is going on") && second.contains("cancel 1"), "{second}");
+    tool.signal("INT");
+    assert_eq!(tool.wait_exit().code(), Some(1));
+    let line = tool.log().wait_for("goes on in the broker");
+    assert!(line.contains("kedgemq dead cancel 1"), "{line}");
+
+    let table = story.dead(&["tasks"]);
+    for expected in ["running", "redrive to topic", "1/s", "job/#"] {
+        assert!(table.contains(expected), "{expected}: {table}");
+    }
+    assert!(story.fails(1, &["cancel", "7"]).contains("task 1 does"));
+    assert_eq!(story.dead(&["cancel", "1"]), "task 1 is cancelled\n");
+    let task = &story.json(&["tasks"])[0];
+    assert_eq!((&task["id"], &task["state"]), (&1.into(), &"cancelled".into()));
+    let done = task["done"].as_u64().unwrap();
+    assert!((1..60).contains(&done), "{task}");
+    assert_eq!(story.json(&["list", "--topic", "job/#"]).len() as u64, 63 - done);
     assert!(story.fails(1, &["cancel", "1"]).contains("task 1 does not go on"));
 }
 
