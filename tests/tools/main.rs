@@ -17,6 +17,7 @@ mod workload;
 
 mod backup;
 mod broken;
+mod browse;
 mod command;
 mod damage;
 mod dead;

@@ -154,7 +154,7 @@ impl Progress {
         self.looks += 1;
     }
 
-    fn end(&mut self) {
+    fn end(&self) {
         if self.width > 0 {
             let _ = write!(std::io::stderr(), "\r{:<width$}\r", "", width = self.width);
         }
