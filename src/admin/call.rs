@@ -148,7 +148,7 @@ pub enum Answer {
     /// A page.
     Queue(session::Queue),
     /// So many copies leave the queue.
-    PurgeSession(u64),
+    PurgeSession(session::Purged),
     /// It has no connection any more.
     KickSession(String),
     /// It is gone.

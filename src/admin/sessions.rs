@@ -3,7 +3,7 @@
 use tracing::info;
 
 use super::call::Answer;
-use super::call::session::{Copy, Queue, Session, Sessions, Subscription};
+use super::call::session::{Copy, Purged, Queue, Session, Sessions, Subscription};
 use super::letters::{payload, rfc3339};
 use crate::mqtt::Version;
 use crate::server::{Handle, Seen};
@@ -80,7 +80,7 @@ pub(super) fn purge(server: &Handle, client: &str) -> Result<Answer, String> {
     let purged = server.purge(client).map_err(|error| error.to_string())?;
     let count = purged.ok_or_else(|| unknown(client))?;
     info!(target: "kedgemq", client, count, "queue purged");
-    Ok(Answer::PurgeSession(count))
+    Ok(Answer::PurgeSession(Purged { purged: count, dead_letters: server.keeps_purged() }))
 }
 
 /// Ends the connection of a client.

@@ -6,7 +6,7 @@ use super::config::Place;
 use super::failure::Failure;
 use super::store::size;
 use crate::admin::call::Request;
-use crate::admin::call::session::{Copy, Session};
+use crate::admin::call::session::{Copy, Purged, Session};
 
 /// Does what `kedgemq session …` says.
 pub(super) fn obey(line: &Line, place: &Place) -> Result<(), Failure> {
@@ -18,9 +18,16 @@ pub(super) fn obey(line: &Line, place: &Place) -> Result<(), Failure> {
         SessionCommand::Queue { client, limit, payload } => queue(broker, client, *limit, *payload),
         SessionCommand::Purge { client } => {
             let request = Request::PurgeSession { client: client.clone() };
-            let count = broker.ask(&request, answer!(PurgeSession))?;
-            let text = format!("{}: {count} messages become dead letters", plain(client));
-            tell(broker, &text, &serde_json::json!({ "client": client, "purged": count }))
+            let Purged { purged, dead_letters } = broker.ask(&request, answer!(PurgeSession))?;
+            let what = match dead_letters {
+                true => "become dead letters",
+                false => "are dropped: purged is switched off among the dead letters",
+            };
+            let text = format!("{}: {purged} messages {what}", plain(client));
+            let object = serde_json::json!({
+                "client": client, "purged": purged, "dead_letters": dead_letters
+            });
+            tell(broker, &text, &object)
         }
         SessionCommand::Kick { client } => {
             let request = Request::KickSession { client: client.clone() };

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::engine::{Engine, Step};
 use super::work::By;
 use crate::broker::{Broker, SessionView};
+use crate::config::Settings;
+use crate::dead_reason::DeadReason;
 use crate::store::{Snapshot, StoreError};
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{Action, LetterFilter, Task, Turn};
@@ -19,7 +21,22 @@ use crate::turn::{Action, LetterFilter, Task, Turn};
 #[derive(Clone)]
 pub struct Handle {
     engine: Arc<Engine>,
+    about: About,
+}
+
+/// What of the settings tools want to know.
+#[derive(Clone)]
+pub(super) struct About {
     node: Arc<str>,
+    keeps_purged: bool,
+}
+
+impl About {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let letters = &settings.dead_letters;
+        let keeps_purged = letters.max_count > 0 && letters.reasons.contains(&DeadReason::Purged);
+        Self { node: settings.node.as_str().into(), keeps_purged }
+    }
 }
 
 impl fmt::Debug for Handle {
@@ -47,13 +64,18 @@ pub struct Tasks {
 }
 
 impl Handle {
-    pub(super) fn new(engine: &Arc<Engine>, node: Arc<str>) -> Self {
-        Self { engine: Arc::clone(engine), node }
+    pub(super) fn new(engine: &Arc<Engine>, about: About) -> Self {
+        Self { engine: Arc::clone(engine), about }
     }
 
     /// The broker's name, as dead letters have it.
     pub fn node(&self) -> &str {
-        &self.node
+        &self.about.node
+    }
+
+    /// Whether what an operator purges becomes dead letters.
+    pub fn keeps_purged(&self) -> bool {
+        self.about.keeps_purged
     }
 
     /// See [`crate::store::Store::snapshot`]; blocks as that does.
@@ -123,7 +145,9 @@ impl Handle {
         handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> R,
     ) -> Result<R, StoreError> {
         let result = self.ask(handle);
-        // It is answered behind the commit of what was submitted before.
+        // Lazy records are not waited for otherwise, and a snapshot is answered behind the commit
+        // of all that was submitted before.
+        self.engine.checkpoint();
         self.snapshot()?;
         Ok(result)
     }

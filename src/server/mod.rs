@@ -153,7 +153,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
     let Control { shutdown, mut reload, started } = control;
     let packet_size = setup.settings.limits.packet_size;
     let path = setup.store.path.clone();
-    let node = setup.settings.node.as_str().into();
+    let about = handle::About::of(&setup.settings);
     let was_blank = store::is_blank(&path);
     let (database, restored) = store::open(setup.store).map_err(ServeError::Open)?;
     log::opened(&path, was_blank, &restored);
@@ -179,7 +179,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
         tasks.spawn(accept(Arc::clone(&gate), listener, shutdown.clone()));
     }
     if let Some(started) = started {
-        let _ = started.send(Handle::new(&engine, node)); // Nobody may want to know.
+        let _ = started.send(Handle::new(&engine, about)); // Nobody may want to know.
     }
     steer(&engine, shutdown, &mut reload).await;
     tasks.shutdown().await;

@@ -68,6 +68,15 @@ pub struct Sessions {
     pub next: Option<String>,
 }
 
+/// What a purge does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// So many copies leave the queue.
+    pub purged: u64,
+    /// Whether they become dead letters: `purged` may be switched off.
+    pub dead_letters: bool,
+}
+
 /// A copy in a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Copy {
