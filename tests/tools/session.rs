@@ -99,9 +99,8 @@ fn a_queue_is_purged_to_dead_letters() {
 fn a_purge_says_when_nothing_is_kept_of_it() {
     let broker = Broker::start_configured(|directory| {
         let data = directory.join("data");
-        format!(
-            "data = {data:?}\n[[listener]]\naddress = \"127.0.0.1:0\"\n[dead_letters]\npurged = false\n"
-        )
+        let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+        format!("data = {data:?}\n{listener}[dead_letters]\npurged = false\n")
     });
     leave_session(broker.plain(), "pump", "job/#");
     publish(broker.plain(), &["-q", "1", "-t", "job/a", "-m", "one"]);
