@@ -124,11 +124,6 @@ impl Broker {
         self.process.child.id()
     }
 
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
-    }
-
     /// Waits until it has ended by itself.
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         self.process.wait_exit()
