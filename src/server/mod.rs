@@ -162,6 +162,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
     engine.set_acl(setup.acl);
     let ear = Arc::new(Ear(Arc::downgrade(&engine)));
     engine.start(Box::new(database.start(ear)));
+    engine.tick(); // What was restored may have timers, and nobody connects for long.
     let gate = Arc::new(Gate {
         door: Arc::new(Door {
             engine: Arc::clone(&engine),

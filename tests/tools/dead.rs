@@ -208,6 +208,23 @@ fn a_slow_task_is_followed_left_alone_and_cancelled() {
     assert!(story.fails(1, &["cancel", "1"]).contains("task 1 does not go on"));
 }
 
+#[test]
+fn a_task_goes_on_after_a_crash() {
+    let mut story = Story::begin();
+    let data = story.0.path("data");
+    let slow = ["redrive", "--owner", "pump", "--rate", "2"];
+    let mut tool = Process::start(&story.arguments(&slow, path(&data)));
+    tool.log().wait_for("task 1:");
+    story.0.kill();
+    assert_eq!(tool.wait_exit().code(), Some(1));
+    tool.log().wait_for("task 1 goes on when the broker runs again");
+    story.0.restart();
+    story.wait_for_letters(2);
+    let at = story.0.plain();
+    let got = subscribe(at, &["-i", "pump", "-c", "-q", "1", "-t", "job/#", "-C", "3"]);
+    assert_eq!(got, "one\ntwo\nthree\n");
+}
+
 fn path(data: &Path) -> &str {
     data.to_str().unwrap()
 }
