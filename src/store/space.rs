@@ -123,7 +123,7 @@ impl Space {
             return self.max;
         }
         let held = allocated(&self.data);
-        let held = held.saturating_sub(self.reserve).max(held / 2);
+        let held = held.saturating_sub(self.reserve);
         Some(self.max.map_or(held, |max| max.min(held)))
     }
 

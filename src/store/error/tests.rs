@@ -9,7 +9,7 @@ fn errors_are_told_apart_by_what_to_do() {
     let denied = io(ErrorKind::PermissionDenied);
     assert!(matches!(denied, StoreError::Permission { .. }));
     let full = io(ErrorKind::StorageFull);
-    assert!(matches!(full, StoreError::Io { .. }));
+    assert!(matches!(full, StoreError::NoSpace { .. }));
     let no_database = io(ErrorKind::InvalidData);
     assert!(matches!(no_database, StoreError::Corrupt { .. }));
     let path = Path::new("data/kedgemq.redb");
