@@ -75,10 +75,10 @@ fn is_worth(index: &Index, front: &Segment, limit: u64) -> bool {
         || (bytes > limit && live <= bytes / 2)
 }
 
-/// Whether a full store collects its log: a pass over all of it gives back a quarter.
+/// Whether a full store collects its log: a pass over all of it gives back an eighth.
 pub(super) fn is_loose(index: &Index) -> bool {
     let (bytes, live) = (index.bytes(), index.live());
-    bytes > SMALL && live <= bytes / 4 * 3
+    bytes > SMALL && live <= bytes / 8 * 7
 }
 
 /// Writes what is needed of a segment, copies with all that happened to them.
