@@ -28,7 +28,7 @@ impl World {
     pub(super) fn start(&mut self) -> Result<(), String> {
         let (mut database, mut restored) = match self.open_store() {
             Ok(opened) => opened,
-            Err(StoreError::Io { why, .. }) => {
+            Err(StoreError::Io { why, .. } | StoreError::NoSpace { why, .. }) => {
                 self.history.note(Fact::Store { what: format!("cannot start: {why}") });
                 self.coverage.count("starts that the disk refused");
                 self.start_at = self.now + self.rng.u64(100..1_000);
