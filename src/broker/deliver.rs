@@ -182,8 +182,11 @@ impl Broker {
         if stored {
             publication.record(turn);
         }
-        let name = group_name(&group.filter);
-        let policy = self.settings.overflow.of(&name, &publication.message.topic);
+        let overflow = &self.settings.overflow;
+        let policy = match overflow.rules.is_empty() {
+            true => overflow.otherwise,
+            false => overflow.of(&group_name(&group.filter), &publication.message.topic),
+        };
         let limits = &self.settings.limits;
         let letter_topic = &self.settings.dead_letters.topic;
         let queueing = Queueing { owner, stored, keep_body: true, policy, limits, letter_topic };
@@ -245,10 +248,34 @@ impl Broker {
         }
     }
 
-    /// Whether an owner's queue has no room for a message.
-    pub(super) fn has_no_room(&self, owner: OwnerId, message: &Message) -> bool {
+    /// Whether an owner would get a copy, now or later: it has the right and the room, and at QoS 0
+    /// it is there.
+    pub(super) fn would_get(&self, owner: OwnerId, qos: QoS, message: &Message) -> bool {
+        let acl = self.acl.as_ref();
+        let may_get = |session: &Session| {
+            let is_there = session.link.as_ref().is_some_and(|link| !link.outbox_full);
+            (qos != QoS::AtMostOnce || is_there) && may_receive(acl, session, &message.topic)
+        };
+        let has_taker = match (self.sessions.get(&owner), self.groups.get(&owner)) {
+            (Some(session), _) => may_get(session),
+            (None, Some(group)) => group
+                .members
+                .members()
+                .iter()
+                .any(|member| may_get(&self.sessions[&member.session])),
+            (None, None) => false,
+        };
         let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
-        self.full_queue(owner, size).is_some()
+        has_taker && self.full_queue(owner, size).is_none()
+    }
+
+    /// Whether anybody has a subscription for a topic.
+    pub(super) fn has_subscribers(&mut self, topic: &str) -> bool {
+        let mut targets = std::mem::take(&mut self.targets);
+        self.subscriptions.matches(topic, None, &mut targets);
+        let is_any = !targets.is_empty();
+        self.targets = targets;
+        is_any
     }
 
     /// Why a publish has to be refused for one of its owners, before any of them gets it.
@@ -267,10 +294,11 @@ impl Broker {
         self.subscriptions.matches(topic, Some(publisher), &mut targets);
         let mut owners = targets.iter().filter(|target| target.qos != QoS::AtMostOnce);
         let refusal = owners.find_map(|target| {
-            let (name, queue) = self.full_queue(target.owner, size)?;
+            let name = self.full_queue(target.owner, size)?;
+            let full = format!("the queue of {name} is full");
             match self.settings.overflow.of(&name, topic) {
-                Overflow::Refuse => Some(format!("the queue of {name} is full")),
-                _ if letters_full => Some(format!("{queue}, and so is the dead letter store")),
+                Overflow::Refuse => Some(full),
+                _ if letters_full => Some(format!("{full}, and so is the dead letter store")),
                 _ => None,
             }
         });
@@ -278,17 +306,15 @@ impl Broker {
         refusal
     }
 
-    /// The name of an owner whose queue has no room for a copy of `size` bytes, and that in words.
-    fn full_queue(&self, owner: OwnerId, size: u32) -> Option<(Arc<str>, String)> {
+    /// The name of an owner whose queue has no room for a copy of `size` bytes.
+    fn full_queue(&self, owner: OwnerId, size: u32) -> Option<Arc<str>> {
         let queue = match self.sessions.get(&owner) {
             Some(session) if session.can_take() && session.queue.is_empty() => return None,
             Some(session) => &session.queue,
             None => &self.groups.get(&owner)?.queue,
         };
         excess(&self.settings.limits, queue, &self.totals, size)?;
-        let name = self.owner_name(owner);
-        let words = format!("the queue of {name} is full");
-        Some((name, words))
+        Some(self.owner_name(owner))
     }
 
     fn new_entry(&mut self, publication: &mut Publication<'_>, qos: QoS, retain: bool) -> Entry {

@@ -55,9 +55,12 @@ impl Broker {
             return;
         }
         let is_group = letter.owner_name.starts_with("$share~");
-        if is_group && letter.reason == DeadReason::Rejected {
-            self.redrive_to_topic(letter, now, turn);
-        } else if !self.redrive_to_owner(letter, now, turn) {
+        let is_back = if is_group && letter.reason == DeadReason::Rejected {
+            self.redrive_to_topic(letter, now, turn)
+        } else {
+            self.redrive_to_owner(letter, now, turn)
+        };
+        if !is_back {
             // Its owner is gone or full: it stays dead, and whoever reads letters is told.
             let publication = Arc::new(self.letter_publication(letter));
             self.route(&publication, None, RecordNumber::default(), now, turn);
@@ -75,7 +78,7 @@ impl Broker {
             return false;
         };
         let message = Arc::new(revived(letter, &self.settings.node, now));
-        if self.has_no_room(owner, &message) {
+        if !self.would_get(owner, letter.qos, &message) {
             return false;
         }
         self.forget_letter(letter.id, turn);
@@ -85,17 +88,21 @@ impl Broker {
         true
     }
 
-    /// Publishes a letter's message to its topic again.
+    /// Publishes a letter's message to its topic again; false if nobody has a subscription for it.
     pub(super) fn redrive_to_topic(
         &mut self,
         letter: &DeadLetter,
         now: Timestamp,
         turn: &mut Turn,
-    ) {
+    ) -> bool {
+        if !self.has_subscribers(&letter.message.topic) {
+            return false;
+        }
         let message = Arc::new(revived(letter, &self.settings.node, now));
         self.forget_letter(letter.id, turn);
         let until = turn.last_record();
         self.route(&message, None, until, now, turn);
+        true
     }
 
     /// A session by its Client Identifier, or a share group by `$share~group~filter`.

@@ -154,10 +154,7 @@ impl Broker {
                 true
             }
             Action::RedriveToOwner => self.redrive_to_owner(letter, now, turn),
-            Action::RedriveToTopic => {
-                self.redrive_to_topic(letter, now, turn);
-                true
-            }
+            Action::RedriveToTopic => self.redrive_to_topic(letter, now, turn),
             Action::Purge => {
                 self.forget_letter(letter.id, turn);
                 true

@@ -268,3 +268,44 @@ fn nothing_of_a_redrive_leaves_before_the_letters_end_is_durable() {
     rig.crash();
     assert_eq!(rig.dead(), ["session_cleared c 1"], "the end was not durable");
 }
+
+#[test]
+fn a_letter_for_a_topic_that_nobody_reads_stays() {
+    let mut rig = with_letters(1);
+    rig.connect(v5("c").clean());
+    start(&mut rig, Action::RedriveToTopic, LetterFilter::default(), 0);
+    rig.wait(1);
+    assert_eq!(rig.dead(), ["session_cleared c 1"]);
+}
+
+#[test]
+fn a_letter_does_not_go_to_an_owner_that_lost_the_right_to_read_it() {
+    let mut rig = with_letters(1);
+    let acl = kedgemq::auth::Acl::parse("topic read b\n").expect("it is well-formed");
+    rig.broker.set_acl(Some(acl));
+    let client = rig.connect(v5("c").stored());
+    start(&mut rig, Action::RedriveToOwner, LetterFilter::default(), 0);
+    rig.wait(1);
+    assert_eq!(rig.lines(client), NOTHING);
+    assert_eq!(rig.dead(), ["session_cleared c 1"]);
+}
+
+#[test]
+fn a_qos_0_letter_waits_for_its_owner_to_be_there() {
+    let mut rig = Rig::with(|settings| settings.dead_letters.include_qos0 = true);
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "a", 0);
+    rig.outbox_full(client, true);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q0("a", "x"));
+    assert_eq!(rig.dead(), ["queue_full c x"]);
+    rig.cut(client);
+    start(&mut rig, Action::RedriveToOwner, LetterFilter::default(), 0);
+    rig.wait(1);
+    assert_eq!(rig.dead(), ["queue_full c x"], "at QoS 0 nothing waits for who is away");
+    let client = rig.connect(v5("c").stored());
+    start(&mut rig, Action::RedriveToOwner, LetterFilter::default(), 0);
+    rig.wait(1);
+    assert_eq!(rig.lines(client), ["PUBLISH a x q0"]);
+    assert!(rig.dead().is_empty());
+}
