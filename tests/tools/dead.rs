@@ -181,6 +181,7 @@ fn a_slow_task_is_followed_left_alone_and_cancelled() {
     }
     clear_session(at, "pump");
     story.wait_for_letters(65);
+    leave_session(at, "reader", "job/#"); // What nobody reads would stay dead.
     let data = story.0.path("data");
     let slow = ["redrive", "--topic", "job/#", "--to", "topic", "--rate", "1"];
     let mut tool = Process::start(&story.arguments(&slow, path(&data)));
