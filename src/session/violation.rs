@@ -12,7 +12,7 @@ pub enum Violation {
     SecondConnect,
     /// `[MQTT-3.3.2-9]`
     TopicAliasTooLarge,
-    /// A Topic Alias that no PUBLISH of this connection defined.
+    /// A Topic Alias that no PUBLISH of this connection defined (section 3.3.4).
     TopicAliasUnknown,
     /// `[MQTT-3.3.4-7]`
     ReceiveMaximumExceeded,
@@ -33,10 +33,11 @@ impl Violation {
     /// For the DISCONNECT.
     pub fn reason(self) -> ReasonCode {
         match self {
-            Self::TopicAliasTooLarge | Self::TopicAliasUnknown => ReasonCode::TOPIC_ALIAS_INVALID,
+            Self::TopicAliasTooLarge => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             Self::TopicTooDeep => ReasonCode::TOPIC_NAME_INVALID,
             Self::SecondConnect
+            | Self::TopicAliasUnknown
             | Self::SessionExpiryFromZero
             | Self::UnexpectedAuth
             | Self::WrongAcknowledgement

@@ -62,8 +62,7 @@ fn an_alias_that_was_never_defined_is_a_protocol_error() {
     let mut rig = Rig::new();
     let sender = rig.connect(v5("p"));
     rig.publish(sender, aliased(1, q0("", "x")));
-    let lines = rig.lines(sender);
-    assert!(lines == ["DISCONNECT 82", "CLOSE"] || lines == ["DISCONNECT 94", "CLOSE"]);
+    assert_eq!(rig.lines(sender), ["DISCONNECT 82", "CLOSE"]);
 }
 
 #[test]
