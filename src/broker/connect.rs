@@ -133,7 +133,10 @@ impl Broker {
         let why: Box<str> = refusal.why.as_str().into();
         let reason_string = (version == Version::V5).then(|| why.clone());
         let connack = ConnAck { reason_string, ..empty_connack(refusal.reason) };
-        turn.send(id, Output::Packet(Reply::ConnAck(Box::new(connack))));
+        // For a Will Topic 3.1.1 has no return code, and then no CONNACK `[MQTT-3.2.2-6]`.
+        if version == Version::V5 || refusal.reason != ReasonCode::TOPIC_NAME_INVALID {
+            turn.send(id, Output::Packet(Reply::ConnAck(Box::new(connack))));
+        }
         turn.send(id, Output::Close);
         let (client_id, reason) = (client_id.into(), refusal.reason);
         turn.events.push(Event::Refused { connection: id, client_id, reason, why });
