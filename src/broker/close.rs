@@ -102,6 +102,11 @@ impl Broker {
         };
         let (reason, why) = match cause {
             CloseCause::Malformed { reason, why } | CloseCause::Server { reason, why } => {
+                // DISCONNECT has no code for a second CONNECT's version `[MQTT-3.14.2-1]`.
+                let reason = match reason {
+                    ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => ReasonCode::PROTOCOL_ERROR,
+                    reason => reason,
+                };
                 return self.dismiss(session, reason, why, now, turn);
             }
             CloseCause::Peer { flushed } => {
