@@ -8,7 +8,7 @@ use super::timer::Timer;
 use crate::auth::{Admission, Identity, Who};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::reply::{ConnAck, Reply};
-use crate::mqtt::{ReasonCode, Version, topic};
+use crate::mqtt::{ReasonCode, Version, codec, topic};
 use crate::session::link::Link;
 use crate::session::{NEVER, Session};
 use crate::time::Timestamp;
@@ -37,10 +37,16 @@ impl Broker {
     ) {
         self.counters.packets_received += 1;
         if let Err(refusal) = self.check_connect(&who, connect) {
-            return self.refuse_connect(id, connect.client_id, connect.version, &refusal, turn);
+            return self.refuse_connect(id, connect, &refusal, turn);
         }
         let assigned = connect.client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.into());
+        let connack = self.connack(connect, assigned);
+        if !takes(connect, &connack) {
+            let why = "CONNACK is larger than its Maximum Packet Size";
+            let refusal = Refusal::new(ReasonCode::PACKET_TOO_LARGE, why);
+            return self.refuse_connect(id, connect, &refusal, turn);
+        }
         self.take_over(id, &client_id, connect.clean_start, now, turn);
         let (session_id, session_present) = self.attach(&client_id, connect);
         let link = self.new_link(id, connect, now);
@@ -55,15 +61,14 @@ impl Broker {
         session.link = Some(link);
         session.outbound.reserve_at_connect();
         session.record_self(turn);
-        let expiry = session.expiry;
         self.enlist(id, session_id);
         if let Some(at) = silent_until {
             self.timers.set(at, Timer::KeepAlive(id));
         }
 
-        let connack = self.connack(connect, session_present, assigned, expiry);
+        let connack = Reply::ConnAck(Box::new(ConnAck { session_present, ..connack }));
         let until = self.last_ended;
-        self.session(session_id).reply_after(turn, until, Reply::ConnAck(Box::new(connack)));
+        self.session(session_id).reply_after(turn, until, connack);
         turn.events.push(Event::Connected {
             connection: id,
             client_id,
@@ -125,20 +130,23 @@ impl Broker {
     fn refuse_connect(
         &self,
         id: ConnectionId,
-        client_id: &str,
-        version: Version,
+        connect: &Connect<'_>,
         refusal: &Refusal,
         turn: &mut Turn,
     ) {
         let why: Box<str> = refusal.why.as_str().into();
-        let reason_string = (version == Version::V5).then(|| why.clone());
+        let reason_string = (connect.version == Version::V5).then(|| why.clone());
         let connack = ConnAck { reason_string, ..empty_connack(refusal.reason) };
-        // For a Will Topic 3.1.1 has no return code, and then no CONNACK `[MQTT-3.2.2-6]`.
-        if version == Version::V5 || refusal.reason != ReasonCode::TOPIC_NAME_INVALID {
+        let is_told = match connect.version {
+            Version::V5 => takes(connect, &connack),
+            // For a Will Topic there is no return code, and then no CONNACK `[MQTT-3.2.2-6]`.
+            Version::V311 => refusal.reason != ReasonCode::TOPIC_NAME_INVALID,
+        };
+        if is_told {
             turn.send(id, Output::Packet(Reply::ConnAck(Box::new(connack))));
         }
         turn.send(id, Output::Close);
-        let (client_id, reason) = (client_id.into(), refusal.reason);
+        let (client_id, reason) = (connect.client_id.into(), refusal.reason);
         turn.events.push(Event::Refused { connection: id, client_id, reason, why });
     }
 
@@ -242,17 +250,11 @@ impl Broker {
         self.links[slot] = Some((id.generation, session));
     }
 
-    fn connack(
-        &self,
-        connect: &Connect<'_>,
-        session_present: bool,
-        assigned_client_id: Option<Arc<str>>,
-        expiry: u32,
-    ) -> ConnAck {
+    fn connack(&self, connect: &Connect<'_>, assigned_client_id: Option<Arc<str>>) -> ConnAck {
         let limits = &self.settings.limits;
         let keep_alive = self.keep_alive(connect);
+        let expiry = self.session_expiry(connect);
         ConnAck {
-            session_present,
             session_expiry: (connect.session_expiry.unwrap_or(0) != expiry).then_some(expiry),
             receive_maximum: (limits.receive_maximum < u16::MAX).then_some(limits.receive_maximum),
             maximum_packet_size: u32::try_from(limits.packet_size).ok(),
@@ -262,6 +264,14 @@ impl Broker {
             ..empty_connack(ReasonCode::SUCCESS)
         }
     }
+}
+
+/// Whether the CONNACK is within the client's Maximum Packet Size `[MQTT-3.1.2-24]`.
+fn takes(connect: &Connect<'_>, connack: &ConnAck) -> bool {
+    connect.maximum_packet_size.is_none_or(|maximum| {
+        let connack = Reply::ConnAck(Box::new(connack.clone()));
+        codec::smallest_size(&connack, connect.version) <= maximum as usize
+    })
 }
 
 pub(super) fn empty_connack(reason: ReasonCode) -> ConnAck {

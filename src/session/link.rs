@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use crate::mqtt::codec;
 use crate::mqtt::packet::Version;
 use crate::mqtt::reply::{Reply, TopicAlias};
 use crate::time::Timestamp;
@@ -76,8 +77,12 @@ impl Link {
         self.aliases.maximum = maximum;
     }
 
-    /// Sends `reply` when `until` is durable; Reason Strings only where wanted.
+    /// Sends `reply` when `until` is durable; Reason Strings only where wanted. What the client
+    /// does not take counts as sent `[MQTT-3.1.2-25]`.
     pub fn say(&mut self, turn: &mut Turn, until: RecordNumber, mut reply: Reply) {
+        if !self.takes(&reply) {
+            return;
+        }
         if !self.wants_reasons {
             strip_reason_string(&mut reply);
         }
@@ -89,6 +94,18 @@ impl Link {
             turn.send(self.id, Output::Packet(reply));
         } else {
             turn.hold(until, self.id, Output::Packet(reply));
+        }
+    }
+
+    /// Whether an answer is within the client's Maximum Packet Size: of those to a client that
+    /// has its CONNACK only a list of codes can be larger. PUBLISH is looked at before.
+    fn takes(&self, reply: &Reply) -> bool {
+        match reply {
+            Reply::SubAck(list) | Reply::UnsubAck(list) => {
+                list.reasons.len() < self.packet_size_max
+                    && codec::smallest_size(reply, self.version) <= self.packet_size_max
+            }
+            _ => true,
         }
     }
 

@@ -30,3 +30,4 @@ mod sys;
 mod text;
 mod walk;
 mod will;
+mod wire;

@@ -20,6 +20,7 @@ use kedgemq::turn::{
 use crate::packets::{ConnectOptions, options, subscribe, subscribe_with_id};
 use crate::store::Store;
 use crate::text::line;
+use crate::wire::assert_well_formed;
 
 /// What the world's clock shows at time 0 of the rig.
 pub(crate) const UNIX_MS: u64 = 1_700_000_000_000;
@@ -450,6 +451,9 @@ impl Rig {
         let outbox = self.outbox(id);
         if outbox.closed {
             return;
+        }
+        if let Output::Packet(reply) = &outgoing.output {
+            assert_well_formed(outbox.version, reply);
         }
         let closes = outgoing.output == Output::Close;
         outbox.left.push(outgoing.output);

@@ -5,6 +5,7 @@ use super::properties::id;
 use super::writer::{packet_len, put_string, put_u16, put_u32, put_variable, variable_len};
 use crate::mqtt::reply::{Ack, AckList, ConnAck, Disconnect, EncodeContext, TopicAlias};
 use crate::mqtt::{Delivery, PacketId, QoS, ReasonCode, Reply, Version};
+use crate::time::Timestamp;
 
 /// Appends `reply`.
 ///
@@ -42,6 +43,13 @@ pub fn encode(reply: &Reply, context: EncodeContext, limit: usize, out: &mut Vec
             }
         }
     }
+}
+
+/// Bytes of `reply` on the wire without its Reason String, which may be left out.
+pub fn smallest_size(reply: &Reply, version: Version) -> usize {
+    let mut out = Vec::new();
+    encode(reply, EncodeContext { version, now: Timestamp(0) }, 0, &mut out);
+    out.len()
 }
 
 /// Appends a PUBLISH without its payload, so that a big one can be written from where it is.
