@@ -179,3 +179,13 @@ fn a_held_publish_neither_defines_nor_uses_an_alias() {
     assert_eq!(got.len(), 3);
     assert!(got.iter().all(|d| d.topic_alias.is_none()));
 }
+
+#[test]
+fn mqtt_3_2_2_18_without_our_maximum_every_alias_is_invalid() {
+    let mut rig = Rig::with(|settings| settings.limits.topic_alias_maximum = 0);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q0("a", "x"));
+    assert!(!rig.is_closed(sender));
+    rig.publish(sender, aliased(1, q0("a", "x")));
+    assert_eq!(rig.lines(sender), ["DISCONNECT 94", "CLOSE"]);
+}

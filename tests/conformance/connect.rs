@@ -424,3 +424,28 @@ fn mqtt_3_1_2_29_no_reason_strings_for_clients_that_want_none() {
         assert_eq!(text, None);
     }
 }
+
+#[test]
+fn mqtt_3_14_4_1_nothing_follows_our_disconnect() {
+    // [MQTT-3.14.4-2]
+    for connect in [v4("c").stored(), v5("c").stored()] {
+        let mut rig = Rig::new();
+        let sender = rig.connect(v5("p"));
+        let client = rig.connect(connect.clone());
+        rig.subscribe(client, "a", 2);
+        rig.publish(sender, q2(1, "a", "x"));
+        let id = rig.packet_id(client);
+        rig.send(client, kedgemq::mqtt::Packet::Connect(Box::new(connect.packet())));
+        match connect.version {
+            Version::V5 => assert_eq!(rig.sent_now(client), ["DISCONNECT 82", "CLOSE"]),
+            Version::V311 => assert_eq!(rig.sent_now(client), ["CLOSE"]),
+        }
+        rig.publish(sender, q0("a", "0"));
+        assert_eq!(rig.sent_now(client), NOTHING);
+        rig.publish(sender, q2(2, "a", "2"));
+        assert_eq!(rig.sent_now(client), NOTHING);
+        assert_eq!(rig.held(client), NOTHING);
+        rig.send(client, pubrec(id));
+        assert_eq!(rig.sent_now(client), NOTHING);
+    }
+}

@@ -182,3 +182,23 @@ fn another_template_is_the_topic_of_all_letters_and_nobody_elses() {
     rig.publish(sender, q1(1, "site/dead/forged", "x"));
     assert!(rig.lines(sender)[0].starts_with("PUBACK 1 87"));
 }
+
+#[test]
+fn mqtt_4_7_3_3_the_topic_of_a_letter_is_cut_to_65535_bytes() {
+    let mut rig = Rig::new();
+    let reader = undertaker(&mut rig);
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "#", 1);
+    rig.cut(client);
+    let sender = rig.connect(v5("p"));
+    let topic = "\u{e9}".repeat(65_535 / 2);
+    rig.publish(sender, q1(1, &topic, "x"));
+    rig.connect(v5("c").stored().clean());
+    rig.wait(1);
+    let letters = rig.deliveries(reader);
+    let cut = &*letters[0].message.topic;
+    assert!((65_534..=65_535).contains(&cut.len()), "{}", cut.len());
+    assert!(topic.starts_with(cut.trim_start_matches("$dead/session_cleared/c/")));
+    let properties = user_properties(&letters[0].message.properties);
+    assert_eq!(value(&properties, "dl-topic"), topic);
+}

@@ -278,3 +278,19 @@ fn mqtt_4_7_3_4_topics_are_not_normalized() {
     }
     assert_eq!(rig.lines(watcher).len(), 3);
 }
+
+#[test]
+fn mqtt_4_3_3_13_the_flow_goes_on_though_the_message_expired() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").stored());
+    rig.subscribe(watcher, "a", 2);
+    rig.cut(watcher);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, expiring(5, q2(1, "a", "x")));
+    rig.wait(100);
+    rig.publish(sender, dup(expiring(5, q2(1, "a", "x"))));
+    rig.send(sender, pubrel(1));
+    assert_eq!(rig.lines(sender), ["PUBREC 1 00", "PUBREC 1 00", "PUBCOMP 1 00"]);
+    let watcher = rig.connect(v5("w").stored());
+    assert_eq!(rig.lines(watcher), NOTHING, "neither message expired unseen nor its repeat");
+}

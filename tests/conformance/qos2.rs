@@ -232,3 +232,27 @@ fn the_two_directions_have_their_own_identifiers() {
     rig.send(watcher, pubrel(id));
     assert_eq!(rig.lines(watcher), [format!("PUBCOMP {id} 00")]);
 }
+
+#[test]
+fn mqtt_4_6_0_4_pubrels_leave_in_the_order_of_their_pubrecs() {
+    for connect in [v4("w"), v5("w"), v4("w").stored(), v5("w").stored()] {
+        let mut rig = Rig::new();
+        let watcher = rig.connect(connect);
+        rig.subscribe(watcher, "a", 2);
+        let sender = rig.connect(v5("p"));
+        for n in 1..=4 {
+            rig.publish(sender, q2(n, "a", "x"));
+        }
+        let sent = rig.deliveries(watcher);
+        let mut ids: Vec<u16> = sent.iter().map(|d| d.packet_id.expect("QoS 2").get()).collect();
+        ids.reverse();
+        for id in &ids {
+            rig.send(watcher, pubrec(*id));
+        }
+        let released = rig.received(watcher).into_iter().map(|reply| match reply {
+            kedgemq::mqtt::Reply::PubRel(ack) => ack.packet_id.get(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(released.collect::<Vec<_>>(), ids);
+    }
+}

@@ -434,3 +434,18 @@ fn what_the_only_member_had_waits_for_it() {
     let one = rig.connect(v5("1").stored());
     assert_eq!(rig.lines(one), ["PUBLISH a x q1 dup"]);
 }
+
+#[test]
+fn mqtt_3_3_4_5_each_of_several_copies_has_its_own_subscription_identifier() {
+    let mut rig = Rig::new();
+    let client = rig.connect(v5("c"));
+    rig.subscribe_with(client, "a", options(1), Some(1));
+    rig.subscribe_with(client, "$share/g/a", options(1), Some(2));
+    rig.subscribe_with(client, "$share/h/a", options(1), None);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    let got = rig.deliveries(client);
+    let mut ids: Vec<_> = got.iter().map(|d| d.subscription_ids.as_deref()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [None, Some(&[1][..]), Some(&[2][..])]);
+}

@@ -256,3 +256,33 @@ fn an_unsubscribe_survives_a_crash() {
     rig.publish(client, q0("a", "x"));
     assert_eq!(rig.lines(client), NOTHING);
 }
+
+#[test]
+fn mqtt_3_8_4_5_several_filters_are_as_several_subscribes() {
+    let filters = [("a", 0), ("a/#", 2), ("b", 1), ("a", 1), ("a#", 1)];
+    for connect in [v4("c").stored(), v5("c").stored()] {
+        let outcome = |is_one_packet: bool| {
+            let mut rig = Rig::new();
+            let sender = rig.connect(v5("p"));
+            rig.publish(sender, keep(1, "a", "kept"));
+            let client = rig.connect(connect.clone());
+            let filters: Vec<_> = filters.iter().map(|(f, qos)| (*f, options(*qos))).collect();
+            if is_one_packet {
+                rig.send(client, subscribe(1, &filters));
+            } else {
+                filters.iter().for_each(|filter| rig.send(client, subscribe(1, &[*filter])));
+            }
+            let mut codes = Vec::new();
+            for reply in rig.received(client) {
+                if let kedgemq::mqtt::Reply::SubAck(list) = reply {
+                    codes.push(list.reasons);
+                }
+            }
+            assert_eq!(codes.len(), if is_one_packet { 1 } else { filters.len() });
+            rig.publish(sender, q1(2, "a", "new"));
+            rig.publish(sender, q1(3, "b", "new"));
+            (codes.concat(), rig.lines(client), rig.store.subscriptions.clone())
+        };
+        assert_eq!(outcome(true), outcome(false));
+    }
+}
