@@ -25,6 +25,7 @@ mod rig;
 mod rights;
 mod session;
 mod shared;
+mod statements;
 mod store;
 mod subscribe;
 mod sys;
