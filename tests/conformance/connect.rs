@@ -409,19 +409,20 @@ fn a_packet_on_a_connection_that_is_gone_is_ignored() {
 
 #[test]
 fn mqtt_3_1_2_29_no_reason_strings_for_clients_that_want_none() {
-    let mut rig = Rig::new();
-    let client = rig.connect(ConnectOptions { problem_information: false, ..v5("c") });
-    let too_deep = "x/".repeat(200);
-    rig.send(client, subscribe(1, &[(&too_deep, options(0)), ("a/#/b", options(0))]));
-    rig.send(client, unsubscribe(2, &["never"]));
-    rig.publish(client, q1(3, "$dead/x", "x"));
-    for reply in rig.received(client) {
-        let text = match reply {
+    for problem_information in [false, true] {
+        let mut rig = Rig::new();
+        let client = rig.connect(ConnectOptions { problem_information, ..v5("c") });
+        let too_deep = "x/".repeat(200);
+        rig.send(client, subscribe(1, &[(&too_deep, options(0)), ("a/#/b", options(0))]));
+        rig.send(client, unsubscribe(2, &["never"]));
+        rig.publish(client, q1(3, "$dead/x", "x"));
+        rig.publish(client, q2(4, "$dead/x", "x"));
+        let texts = rig.received(client).into_iter().filter_map(|reply| match reply {
             Reply::SubAck(list) | Reply::UnsubAck(list) => list.reason_string,
-            Reply::PubAck(ack) => ack.reason_string,
+            Reply::PubAck(ack) | Reply::PubRec(ack) => ack.reason_string,
             _ => None,
-        };
-        assert_eq!(text, None);
+        });
+        assert_eq!(texts.count(), if problem_information { 2 } else { 0 });
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the specifications of MQTT 3.1.1 and 5.0 ask of a server, and what KedgeMQ promises
-//! beyond, shown on the core alone: one case a statement, named by its number.
+//! beyond, shown on the core alone. `statements` names the tests of every statement.
 
 mod alias;
 mod chaos;

@@ -172,8 +172,7 @@ fn pubcomp_with_0x92_ends_it_too() {
 }
 
 #[test]
-fn mqtt_4_3_3_13_an_expired_message_goes_on_once_it_was_sent() {
-    // [MQTT-4.3.3-7]
+fn mqtt_4_3_3_7_an_expired_message_goes_on_once_it_was_sent() {
     let mut rig = Rig::new();
     let watcher = rig.connect(v5("w").stored());
     rig.subscribe(watcher, "a", 2);

@@ -271,6 +271,41 @@ fn each_has_a_test_or_a_reason() {
     }
 }
 
+/// So that the number in a test's name is the right one.
+#[test]
+fn a_test_that_is_named_by_a_number_proves_it() {
+    let mut problems = Vec::new();
+    for (module, names) in all_tests() {
+        let module = module.strip_prefix("tests/conformance/").unwrap_or(&module);
+        for name in names {
+            let Some((specification, number)) = number_in(&name) else {
+                continue;
+            };
+            let mut statements = specification.lines().filter_map(|l| Statement::parse(l).ok());
+            let statement = statements.find(|statement| statement.number == number);
+            let test = format!("{module}::{name}");
+            if !statement.is_some_and(|s| s.proof.split(", ").any(|proof| proof == test)) {
+                problems.push(format!("{number} does not name {test}"));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}\n", problems.join("\n"));
+}
+
+/// `mqtt_3_1_0_2_…` is 3.1.0-2 of 5.0, `mqtt311_…` of 3.1.1.
+fn number_in(name: &str) -> Option<(Specification, String)> {
+    let (specification, rest) = match name.strip_prefix("mqtt311_") {
+        Some(rest) => (V311, rest),
+        None => (V5, name.strip_prefix("mqtt_")?),
+    };
+    let parts: Vec<&str> = rest.split('_').collect();
+    let is_number = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
+    let [a, b, c, d] = *parts.get(..4).filter(|four| four.iter().all(is_number))? else {
+        return None;
+    };
+    Some((specification, format!("{a}.{b}.{c}-{d}")))
+}
+
 /// `tests/run` shows what it prints.
 #[test]
 fn they_are_counted() {
