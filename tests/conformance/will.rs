@@ -148,9 +148,11 @@ fn mqtt_3_1_3_9_a_client_that_is_back_within_the_delay_has_no_will() {
     let client = rig.connect(v5("c").stored().will(delayed(10)));
     rig.cut(client);
     rig.wait(9);
-    rig.connect(v5("c").stored());
+    let client = rig.connect(v5("c").stored());
     rig.wait(1_000);
-    assert_eq!(rig.lines(watcher), NOTHING);
+    rig.cut(client);
+    rig.wait(10_000);
+    assert_eq!(rig.lines(watcher), NOTHING, "the new connection has none");
 }
 
 #[test]
