@@ -107,7 +107,8 @@ pub fn matches(topic: &str, filter: &str) -> bool {
     levels.next().is_none()
 }
 
-fn check_filter(filter: &str, levels_max: usize) -> Result<(), InvalidTopic> {
+/// Whether `filter` is a Topic Filter of at most `levels_max` levels, whatever it begins with.
+pub fn check_filter(filter: &str, levels_max: usize) -> Result<(), InvalidTopic> {
     if filter.is_empty() {
         return Err(InvalidTopic::Empty);
     }

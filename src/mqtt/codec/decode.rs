@@ -9,7 +9,7 @@ use crate::mqtt::packet::{
     Ack, Auth, Disconnect, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
     Unsubscribe,
 };
-use crate::mqtt::{Packet, QoS, ReasonCode, Version};
+use crate::mqtt::{Packet, QoS, ReasonCode, Version, topic};
 
 pub(super) const ALLOWED_IN_PUBLISH: Set = Set::of(&[
     id::PAYLOAD_FORMAT_INDICATOR,
@@ -186,7 +186,7 @@ fn subscribe(body: &[u8], version: Version) -> Result<Subscribe<'_>, DecodeError
     }
     let mut filters = Vec::new();
     while !reader.is_empty() {
-        let filter = reader.string()?;
+        let filter = topic_filter(&mut reader, version)?;
         let options = subscription_options(reader.u8()?, version)?;
         if options.no_local && filter.starts_with("$share/") {
             return Err(DecodeError::NoLocalOnShared);
@@ -229,12 +229,25 @@ fn unsubscribe(body: &[u8], version: Version) -> Result<Unsubscribe<'_>, DecodeE
     }
     let mut filters = Vec::new();
     while !reader.is_empty() {
-        filters.push(reader.string()?);
+        filters.push(topic_filter(&mut reader, version)?);
     }
     if filters.is_empty() {
         return Err(DecodeError::NoFilters);
     }
     Ok(Unsubscribe { packet_id, filters })
+}
+
+/// Of a SUBSCRIBE or UNSUBSCRIBE. How many levels are taken is not a matter of its form, and in
+/// 3.1.1, which knows no shares, what follows `$share/` is not either.
+fn topic_filter<'a>(reader: &mut Reader<'a>, version: Version) -> Result<&'a str, DecodeError> {
+    let filter = reader.string()?;
+    let checked = if version == Version::V5 {
+        topic::parse_filter(filter, usize::MAX).map(drop)
+    } else {
+        topic::check_filter(filter, usize::MAX)
+    };
+    checked.map_err(|_| DecodeError::InvalidTopicFilter)?;
+    Ok(filter)
 }
 
 fn disconnect(body: &[u8], version: Version) -> Result<Disconnect<'_>, DecodeError> {

@@ -95,6 +95,8 @@ decode_errors! {
     SubscriptionIdInPublish: PROTOCOL_ERROR,
         "a publish from a client carries a subscription identifier";
 
+    /// `[MQTT-4.7.1-1]`, `[MQTT-4.7.1-2]`, `[MQTT-4.7.3-1]`, `[MQTT-4.8.2-1]`, `[MQTT-4.8.2-2]`
+    InvalidTopicFilter: MALFORMED_PACKET, "a topic filter is not well-formed";
     /// A SUBSCRIBE or UNSUBSCRIBE asks for nothing.
     NoFilters: PROTOCOL_ERROR, "no topic filter";
     /// `[MQTT-3.8.3-5]`

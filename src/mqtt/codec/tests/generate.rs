@@ -14,7 +14,7 @@ use crate::mqtt::{Delivery, Message, Packet, PacketId, QoS, ReasonCode, Reply};
 use crate::time::Timestamp;
 
 const TOPICS: [&str; 6] = ["a", "/", "sensors/1/temperature", "é/ü", "\u{1}\u{ffff}", "$SYS/x y"];
-const FILTERS: [&str; 6] = ["#", "+/a", "sensors/+/#", "$share/g/f", "é", "not#valid"];
+const FILTERS: [&str; 6] = ["#", "+/a", "sensors/+/#", "$share/g/f", "é", "/+/"];
 const TEXTS: [&str; 5] = ["", "x", "over quota", "€uro", "a longer text than all of the others"];
 static BYTES: [u8; 20_000] = {
     let mut bytes = [0; 20_000];

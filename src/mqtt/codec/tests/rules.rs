@@ -243,6 +243,18 @@ fn subscribe_and_unsubscribe() {
     refused(V311, &packet(0xA2, b"\x00\x01"), NoFilters);
     refused(V5, &packet(0xA2, b"\x00\x01\x00"), NoFilters);
     refused(V5, &with_properties(0x82, b"\x0B\x00"), PropertyValue);
+    for filter in ["", "a#", "#/a", "a/#/b", "a+", "+a", "$share/g#/a"] {
+        let filter = [&[0, filter.len() as u8], filter.as_bytes()].concat();
+        let subscribe = packet(0x82, &[b"\x00\x01", &filter[..], b"\x00"].concat());
+        refused(V311, &subscribe, InvalidTopicFilter);
+        let second = packet(0xA2, &[b"\x00\x01\x00\x00\x01a", &filter[..]].concat());
+        refused(V5, &second, InvalidTopicFilter);
+    }
+    for filter in ["$share/g", "$share/g/", "$share//a", "$share/+/a"] {
+        let filter = [&[0, filter.len() as u8], filter.as_bytes()].concat();
+        accepted(V311, &packet(0xA2, &[b"\x00\x01", &filter[..]].concat()));
+        refused(V5, &packet(0xA2, &[b"\x00\x01\x00", &filter[..]].concat()), InvalidTopicFilter);
+    }
     let with = |version, options: u8| match version {
         V311 => packet(0x82, &[b"\x00\x01\x00\x01f", &[options][..]].concat()),
         V5 => packet(0x82, &[b"\x00\x01\x00\x00\x01f", &[options][..]].concat()),
