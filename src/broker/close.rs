@@ -12,7 +12,7 @@ use super::doomed::Legacy;
 use super::timer::Timer;
 use super::will::Testator;
 use crate::mqtt::packet::Disconnect;
-use crate::mqtt::reply::{self, Reply};
+use crate::mqtt::reply::{self, ConnAck, Reply};
 use crate::mqtt::{QoS, ReasonCode, Version};
 use crate::session::outbound::InFlight;
 use crate::session::queue::Entry;
@@ -101,7 +101,9 @@ impl Broker {
             return self.close_unknown(id, cause, turn);
         };
         let (reason, why) = match cause {
-            CloseCause::Malformed { reason, why } | CloseCause::Server { reason, why } => {
+            CloseCause::Malformed { reason, why }
+            | CloseCause::BadConnect { reason, why, .. }
+            | CloseCause::Server { reason, why } => {
                 // DISCONNECT has no code for a second CONNECT's version `[MQTT-3.14.2-1]`.
                 let reason = match reason {
                     ReasonCode::UNSUPPORTED_PROTOCOL_VERSION => ReasonCode::PROTOCOL_ERROR,
@@ -119,17 +121,24 @@ impl Broker {
         self.detach(session, departure, now, turn);
     }
 
-    /// It had not connected: only what names a code is answered, and logged.
+    /// It had not connected, or is gone already: only a CONNECT is answered. In 3.1.1 only for its
+    /// version: else there is to be no CONNACK (`[MQTT-3.1.4-1]` of 3.1.1).
     fn close_unknown(&self, id: ConnectionId, cause: CloseCause, turn: &mut Turn) {
-        if let CloseCause::Malformed { reason, why } | CloseCause::Server { reason, why } = cause {
-            if reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION {
-                let connack = Reply::ConnAck(Box::new(empty_connack(reason)));
-                turn.send(id, Output::Packet(connack));
+        let (version, reason, why) = match cause {
+            CloseCause::BadConnect { version, reason, why } => (version, reason, why),
+            CloseCause::Malformed { .. } | CloseCause::Server { .. } => {
+                return turn.send(id, Output::Close);
             }
-            let client_id = "".into();
-            turn.events.push(Event::Refused { connection: id, client_id, reason, why });
-            turn.send(id, Output::Close);
+            CloseCause::Peer { .. } | CloseCause::Network(_) => return,
+        };
+        if version == Version::V5 || reason == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION {
+            let reason_string = (version == Version::V5).then(|| why.clone());
+            let connack = ConnAck { reason_string, ..empty_connack(reason) };
+            turn.send(id, Output::Packet(Reply::ConnAck(Box::new(connack))));
         }
+        let client_id = "".into();
+        turn.events.push(Event::Refused { connection: id, client_id, reason, why });
+        turn.send(id, Output::Close);
     }
 
     /// The session has no connection any more: it waits, or ends.

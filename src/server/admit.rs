@@ -143,7 +143,7 @@ impl Door {
         let id = seat.outbox.id();
         let reason = error.reason();
         let why = error.to_string().into();
-        seat.turn(|step| step.close(id, CloseCause::Malformed { reason, why }));
+        seat.turn(|step| step.close(id, CloseCause::BadConnect { version, reason, why }));
         seat.outbox.close();
         Connection::new(seat, link, Carry::default(), self.terms(version, 0))
     }

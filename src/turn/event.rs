@@ -126,7 +126,16 @@ pub enum CloseCause {
     Network(Box<str>),
     /// Bytes that are no packet, or a packet that breaks a rule that its bytes alone show.
     Malformed {
-        /// The code for a DISCONNECT or CONNACK.
+        /// The code for a DISCONNECT.
+        reason: ReasonCode,
+        /// In words.
+        why: Box<str>,
+    },
+    /// The first packet is a CONNECT, but not one that can be read.
+    BadConnect {
+        /// What it wants to speak.
+        version: Version,
+        /// The code for a CONNACK.
         reason: ReasonCode,
         /// In words.
         why: Box<str>,

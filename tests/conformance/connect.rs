@@ -334,6 +334,23 @@ fn mqtt_3_14_0_1_no_disconnect_before_connack() {
 }
 
 #[test]
+fn a_connect_that_cannot_be_read_is_answered_where_the_version_allows_it() {
+    // Section 4.13.1; [MQTT-3.1.4-1] and [MQTT-3.1.2-2] of 3.1.1
+    let mut rig = Rig::new();
+    let mut answer = |version, reason| {
+        let stranger = rig.new_connection(version);
+        rig.close(stranger, CloseCause::BadConnect { version, reason, why: "x".into() });
+        rig.lines(stranger)
+    };
+    let (malformed, level) =
+        (ReasonCode::MALFORMED_PACKET, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
+    assert_eq!(answer(Version::V5, malformed), ["CONNACK 81", "CLOSE"]);
+    assert_eq!(answer(Version::V5, ReasonCode::PACKET_TOO_LARGE), ["CONNACK 95", "CLOSE"]);
+    assert_eq!(answer(Version::V311, malformed), ["CLOSE"]);
+    assert_eq!(answer(Version::V311, level), ["CONNACK 84", "CLOSE"]);
+}
+
+#[test]
 fn mqtt_4_13_1_1_a_malformed_packet_ends_the_connection_with_its_code() {
     let mut rig = Rig::new();
     for reason in [ReasonCode::MALFORMED_PACKET, ReasonCode::PACKET_TOO_LARGE] {

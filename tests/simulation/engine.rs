@@ -385,8 +385,10 @@ impl Engine {
             }
             Ok(Some(_)) => unreachable!("its type is CONNECT"),
             Err(error) => {
-                outbox.version = codec::connect_version(&input).unwrap_or(Version::V311);
-                self.close(id, malformed(&error));
+                let version = codec::connect_version(&input).unwrap_or(Version::V311);
+                outbox.version = version;
+                let (reason, why) = (error.reason(), error.to_string().into());
+                self.close(id, CloseCause::BadConnect { version, reason, why });
                 self.outboxes.get_mut(&id).expect("only the world removes it").close();
             }
         }

@@ -34,7 +34,7 @@ const ALLOWED_IN_WILL: Set = Set::of(&[
 /// version that we do not speak: such a client understands the CONNACK of 3.1.1 at best.
 pub fn connect_version(buffer: &[u8]) -> Option<Version> {
     let (&first, after) = buffer.split_first()?;
-    if first != Kind::Connect.first_byte() {
+    if first >> 4 != Kind::Connect as u8 {
         return None;
     }
     let (_, length) = variable(after).ok()??;
