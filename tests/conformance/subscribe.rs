@@ -259,7 +259,8 @@ fn an_unsubscribe_survives_a_crash() {
 
 #[test]
 fn mqtt_3_8_4_5_several_filters_are_as_several_subscribes() {
-    let filters = [("a", 0), ("a/#", 2), ("b", 1), ("a", 1), ("a#", 1)];
+    let deep = "x/".repeat(200);
+    let filters = [("a", 0), ("a/#", 2), ("b", 1), ("a", 1), (&deep, 1)];
     for connect in [v4("c").stored(), v5("c").stored()] {
         let outcome = |is_one_packet: bool| {
             let mut rig = Rig::new();
