@@ -10,7 +10,7 @@
 mod harness;
 
 mod judge;
-
+mod moments;
 mod notation;
 mod row;
 mod rows;

@@ -9,7 +9,7 @@ use kedgemq::mqtt::Version;
 use crate::notation::Writer;
 
 /// For one answer. Each row that fails may cost as much.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One connection, and in whose words it is spoken to.
 pub(crate) struct Socket {
@@ -27,13 +27,14 @@ impl Socket {
         Self { stream, version, client_id: client_id.into(), input: Vec::new() }
     }
 
-    fn writer(&self) -> Writer<'_> {
-        Writer { version: self.version, client_id: &self.client_id }
+    /// What `text` stands for on this connection, see [`crate::notation`].
+    pub(crate) fn bytes(&self, text: &str) -> Vec<u8> {
+        Writer { version: self.version, client_id: &self.client_id }.bytes(text)
     }
 
-    /// Sends what `text` stands for, see [`crate::notation`].
+    /// Sends what `text` stands for.
     pub(crate) fn send(&mut self, text: &str) {
-        let bytes = self.writer().bytes(text);
+        let bytes = self.bytes(text);
         self.send_bytes(&bytes);
     }
 
@@ -56,7 +57,7 @@ impl Socket {
 
     /// The next packet must be what `text` stands for.
     pub(crate) fn expect(&mut self, text: &str) -> Result<(), String> {
-        let expected = self.writer().bytes(text);
+        let expected = self.bytes(text);
         let packet = self.packet().map_err(|why| format!("in place of {text}: {why}"))?;
         if packet == expected {
             return Ok(());
