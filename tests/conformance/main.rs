@@ -34,4 +34,5 @@ mod v311;
 mod violations;
 mod walk;
 mod will;
+mod window;
 mod wire;

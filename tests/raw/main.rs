@@ -9,6 +9,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod flow;
 mod judge;
 mod moments;
 mod notation;
