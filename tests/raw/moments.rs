@@ -273,7 +273,7 @@ fn who_wants_no_reason_strings_gets_none_but_in_connack_and_disconnect() {
     assert_eq!(told("17 01"), with_text);
     assert_eq!(told("17 00"), [5, 5]);
     // [MQTT-3.4.2-2], [MQTT-3.5.2-2]: no Reason String above the Maximum Packet Size.
-    assert_eq!(told("27 00000008"), [5, 5]);
+    assert_eq!(told("27 00000010"), [5, 5]);
     assert_eq!(told("27 00001000"), with_text);
 }
 
