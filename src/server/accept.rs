@@ -1,5 +1,6 @@
 //! Accepts connections, each into a task of its own.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +36,6 @@ pub(super) async fn accept(
     listener: Listener,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let listener = Arc::new(listener);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -53,7 +53,7 @@ pub(super) async fn accept(
 }
 
 impl Gate {
-    fn enter(&self, socket: TcpStream, peer: Peer, listener: &Arc<Listener>) {
+    fn enter(&self, socket: TcpStream, peer: Peer, listener: &Listener) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             if let Some(before) = self.seldom.pass(Instant::now()) {
                 warn!(
@@ -68,7 +68,7 @@ impl Gate {
         };
         let _ = socket.set_nodelay(true); // It only makes it faster.
         let door = Arc::clone(&self.door);
-        tokio::spawn(run(door, socket, peer, Arc::clone(listener), place));
+        tokio::spawn(run(door, socket, peer, listener, place));
     }
 
     /// Errors of one connection pass; others may last, so the next try waits.
@@ -84,18 +84,34 @@ impl Gate {
     }
 }
 
-async fn run(
+/// The task of a connection. What admitting needs is boxed, and not part of the steady task.
+fn run(
     door: Arc<Door>,
     socket: TcpStream,
     peer: Peer,
-    listener: Arc<Listener>,
-    _place: OwnedSemaphorePermit,
-) {
+    listener: &Listener,
+    place: OwnedSemaphorePermit,
+) -> impl Future<Output = ()> + use<> {
     let (tls, access) = (listener.tls.clone(), Arc::clone(&listener.access));
-    drop(listener);
-    // Boxed, so that what admitting needs is not part of the steady task.
-    let admitted = Box::pin(admit(door, socket, peer, tls, access)).await;
-    if let Some(connection) = admitted {
-        connection.serve().await;
+    let admitting = Box::pin(admit(door, socket, peer, tls, access));
+    async move {
+        let _place = place;
+        if let Some(connection) = admitting.await {
+            connection.serve().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<A, B, C, D, E, F>(_: fn(A, B, C, &D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_of_an_idle_connection_is_small() {
+        assert!(future_size(run) <= 128, "{} bytes", future_size(run));
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn admit(
     peer: Peer,
     tls: Option<Arc<Reloadable>>,
     access: Arc<Access>,
-) -> Option<Connection> {
+) -> Option<Box<Connection>> {
     let (seat, mut link, common_name) = match door.seat(socket, peer, tls).await {
         Ok(seated) => seated,
         Err(why) => {
@@ -116,7 +116,7 @@ impl Door {
         mut carry: Carry,
         common_name: Option<String>,
         access: &Access,
-    ) -> Connection {
+    ) -> Box<Connection> {
         let credentials =
             carry.connect(self.packet_size, |connect| Credentials::new(common_name, connect));
         let identity = identify(access, credentials, &self.password_permits).await;
@@ -137,7 +137,7 @@ impl Door {
     }
 
     /// Lets the core say that the first packet is wrong.
-    fn refuse(&self, seat: Seat, link: Link, carry: &Carry, error: DecodeError) -> Connection {
+    fn refuse(&self, seat: Seat, link: Link, carry: &Carry, error: DecodeError) -> Box<Connection> {
         let version = codec::connect_version(carry.bytes()).unwrap_or(Version::V311);
         seat.outbox.set_protocol(version, None);
         let id = seat.outbox.id();

@@ -1,5 +1,6 @@
 //! The task of one admitted connection: reads batches into turns of the core, and writes what
-//! nobody else could. All of it is one poll function, so that an idle connection is small.
+//! nobody else could. All of it is one poll function around a boxed state, so that an idle
+//! connection is small: a future would have room for each place where it was moved to.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -117,11 +118,11 @@ impl End {
 
 impl Connection {
     /// Serves the connection of `seat`, beginning with what `carry` has.
-    pub(super) fn new(seat: Seat, link: Link, carry: Carry, terms: Terms) -> Self {
+    pub(super) fn new(seat: Seat, link: Link, carry: Carry, terms: Terms) -> Box<Self> {
         let live = Live::new(&seat.engine);
         let ready = !carry.bytes().is_empty();
         let inbound = Inbound { seat, version: terms.version, packet_size: terms.packet_size };
-        Self {
+        Box::new(Self {
             inbound,
             link,
             carry,
@@ -131,7 +132,7 @@ impl Connection {
             writing: None,
             stall: terms.stall,
             _live: live,
-        }
+        })
     }
 
     /// Its outbox.
@@ -141,9 +142,9 @@ impl Connection {
     }
 
     /// Serves it to its end.
-    pub(super) async fn serve(mut self) {
+    pub(super) async fn serve(mut self: Box<Self>) {
         match poll_fn(|cx| self.poll(cx)).await {
-            End::Closed => self.linger().await,
+            End::Closed => Box::pin(self.linger()).await,
             End::Gone(cause) => self.inbound.seat.cause = Some(cause),
         }
     }
@@ -272,7 +273,7 @@ impl Connection {
     }
 
     /// Closes our side and waits for the client to close its own.
-    async fn linger(mut self) {
+    async fn linger(mut self: Box<Self>) {
         self.writing = None; // Drops the half: FIN.
         let until = Instant::now() + LINGER;
         let shutdown = poll_fn(|cx| self.link.poll_shutdown(cx));

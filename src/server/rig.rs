@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use super::Access;
 use super::admit::{Door, admit};
 use super::clock::Clock;
-use super::connection::Connection;
 use super::engine::{Disk, Engine};
 use super::outbox::{Outbox, Peer};
 use super::work::By;
@@ -152,7 +151,7 @@ pub(super) fn admitted(
     let (seated, outbox) = oneshot::channel();
     let task = tokio::spawn(async move {
         let admitted = admit(Arc::new(door), socket, peer, tls, Arc::new(access)).await;
-        let _ = seated.send(admitted.as_ref().map(Connection::outbox));
+        let _ = seated.send(admitted.as_ref().map(|connection| connection.outbox()));
         if let Some(connection) = admitted {
             connection.serve().await;
         }
