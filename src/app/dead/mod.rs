@@ -147,7 +147,7 @@ fn text(letter: &Letter) -> String {
         ("topic", letter.topic.clone()),
         ("qos", letter.qos.to_string()),
         ("retain", letter.retain.to_string()),
-        ("sent", format!("{} times", letter.deliveries)),
+        ("deliveries", letter.deliveries.to_string()),
         ("deaths", letter.deaths.to_string()),
         ("redrives", letter.redrives.to_string()),
         ("retry", some(&letter.retry)),
