@@ -59,6 +59,9 @@ struct Options {
     /// Seconds in which they are sent.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
+    /// Seconds that the broker has at the end, when the links hold.
+    #[arg(long, default_value_t = 30)]
+    patience: u32,
     /// Seconds until a link is cut, on average.
     #[arg(long, default_value_t = 8.0)]
     cut_after: f64,
@@ -124,7 +127,7 @@ impl Fleet {
 
     /// Between two of so many messages of a device.
     fn pause(&self, rng: &mut fastrand::Rng, messages: u32) -> Duration {
-        self.duration().mul_f64((0.4 + rng.f64()) / f64::from(messages))
+        self.duration().mul_f64((0.5 + rng.f64() / 2.0) / f64::from(messages))
     }
 
     fn until_cut(&self, rng: &mut fastrand::Rng) -> Duration {
@@ -180,6 +183,7 @@ fn run(options: Options) -> Result<bool, String> {
     let runtime = Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
     let mut audit = Audit::connect(&fleet)?;
     let mut progress = Progress::default();
+    progress.show(&fleet, "connecting");
     runtime.block_on(gather(&fleet))?;
     watch_sending(&fleet, &runtime, &mut progress);
     let open = settle(&fleet, &mut audit, &mut progress)?;
@@ -238,16 +242,17 @@ fn watch_sending(fleet: &Arc<Fleet>, runtime: &Runtime, progress: &mut Progress)
     fleet.calm.store(true, Ordering::Relaxed);
 }
 
-/// Until all is accounted for, or for half a minute.
+/// Until all is accounted for, or patience ends.
 fn settle(fleet: &Fleet, audit: &mut Audit, progress: &mut Progress) -> Result<Open, String> {
     let begun = Instant::now();
+    let patience = Duration::from_secs(fleet.options.patience.into());
     let mut last = None;
     loop {
         let open = audit.look(fleet)?;
         let sent = fleet.done.load(Ordering::Relaxed) == fleet.publishers();
         let is_over = sent && open.messages == 0 && open.unheard == 0;
         // Two times the same: nothing is on its way any more.
-        if is_over && last == Some(open) || begun.elapsed() > Duration::from_secs(30) {
+        if is_over && last == Some(open) || begun.elapsed() > patience {
             return Ok(open);
         }
         last = Some(open);

@@ -2,6 +2,7 @@
 //! exit) with a deadline that only a broken broker reaches; nothing here sleeps.
 
 pub(crate) mod broker;
+pub(crate) mod example;
 pub(crate) mod lines;
 
 use std::time::Duration;

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::harness::DEADLINE;
 use crate::harness::broker::new_directory;
+use crate::harness::example::build;
 use crate::page::timeless;
 
 /// `cargo run …`, with what was built before and on free ports.
@@ -84,7 +85,7 @@ impl Desk {
         let directory = new_directory();
         let top = directory.path();
         let kedgemq = PathBuf::from(env!("CARGO_BIN_EXE_kedgemq"));
-        let pump = build_pump(&kedgemq);
+        let pump = build("pump");
         let release = top.join("target/release");
         fs::create_dir_all(&release).unwrap();
         symlink(&kedgemq, release.join("kedgemq")).unwrap();
@@ -301,21 +302,4 @@ fn read(
             let _ = sayer.send(Said { terminal, is_error, line });
         }
     })
-}
-
-/// The example beside the binary; a test of its own is not enough for cargo to build it.
-fn build_pump(kedgemq: &Path) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "pump"]);
-    // What cargo tells its tests about us would have ring built anew.
-    for (name, _) in env::vars() {
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(name);
-        }
-    }
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-    kedgemq.parent().unwrap().join("examples/pump")
 }
