@@ -13,7 +13,7 @@ use kedgemq::mqtt::{Delivery, Packet, PacketId, QoS, ReasonCode, Reply, Version}
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use crate::Fleet;
 use crate::client::{Event, Session};
@@ -21,6 +21,8 @@ use crate::ledger::{Key, Kind};
 
 /// For a connection that cannot be made or ended, until the next.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Well below the Keep Alive of a session.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// A TCP connection that speaks in packets.
 struct Wire {
@@ -111,6 +113,7 @@ impl Line {
         self.session.connect(&mut wire.output);
         let mut connected = false;
         let cut = Instant::now() + self.fleet.until_cut(&mut self.rng);
+        let mut keep_alive = interval(KEEP_ALIVE);
         loop {
             wire.flush().await?;
             let is_due = connected && self.number < self.fleet.options.alarms;
@@ -121,6 +124,9 @@ impl Line {
                     self.take(reply, &mut wire.output)?;
                 }
                 () = sleep_until(self.next), if is_due => self.raise(&mut wire.output),
+                _ = keep_alive.tick(), if connected => {
+                    encode(&Packet::PingReq, Version::V5, &mut wire.output);
+                }
                 () = sleep_until(cut), if !self.fleet.is_calm() => return Ok(()),
             }
         }
