@@ -132,23 +132,24 @@ pub(crate) struct Open {
 }
 
 /// A line of the account.
-#[derive(Default)]
 struct Sum {
+    kind: Kind,
+    /// As the publishers counted.
     sent: usize,
     fates: BTreeMap<Fate, usize>,
     /// Received more than once.
-    again: usize,
+    doubled: usize,
     /// Received and dead: the acknowledgement did not come through before its session ended.
     both: usize,
 }
 
 impl Sum {
     fn of(ledger: &Ledger, kind: Kind) -> Self {
-        let mut sum = Self::default();
+        let sent = ledger.sent.get(&kind).copied().unwrap_or_default();
+        let mut sum = Self { kind, sent, fates: BTreeMap::new(), doubled: 0, both: 0 };
         for (_, message) in ledger.messages.iter().filter(|(key, _)| key.kind == kind) {
-            sum.sent += 1;
             *sum.fates.entry(message.fate()).or_default() += 1;
-            sum.again += usize::from(message.received > 1);
+            sum.doubled += usize::from(message.received > 1);
             sum.both += usize::from(message.received > 0 && message.letter.is_some());
         }
         sum
@@ -158,71 +159,75 @@ impl Sum {
         self.fates.get(fate).copied().unwrap_or_default()
     }
 
+    /// By reason.
     fn dead(&self) -> impl Iterator<Item = (&str, usize)> {
         self.fates.iter().filter_map(|(fate, count)| match fate {
             Fate::Dead(reason) => Some((&**reason, *count)),
             _ => None,
         })
     }
+
+    fn row(&self) -> String {
+        let dead: usize = self.dead().map(|(_, count)| count).sum();
+        let [delivered, queued, unwanted, kept, lost] =
+            [Fate::Delivered, Fate::Queued, Fate::Unwanted, Fate::Kept, Fate::Lost]
+                .map(|fate| self.count(&fate));
+        let numbers = [self.sent, delivered, queued, dead, unwanted, kept, lost, self.doubled];
+        row(self.kind.word(), &self.kind.qos().to_string(), numbers.map(|it| it.to_string()))
+    }
+
+    /// What must not be.
+    fn wrong(&self) -> impl Iterator<Item = String> {
+        let (kept, lost) = (self.count(&Fate::Kept), self.count(&Fate::Lost));
+        let (qos, all) = (self.kind.qos(), self.fates.values().sum::<usize>());
+        let checks = [
+            (all != self.sent, format!("{} were sent, but {all} have a fate", self.sent)),
+            (kept > 0, format!("{kept} were never acknowledged")),
+            (lost > 0 && qos > 0, format!("{lost} were acknowledged and are nowhere")),
+            (self.doubled > 0 && qos != 1, format!("{} came more than once", self.doubled)),
+            (self.both > 0 && qos == 2, format!("{} were delivered and are dead", self.both)),
+        ];
+        let wrong = checks.into_iter().filter_map(|(is_wrong, what)| is_wrong.then_some(what));
+        wrong.map(|what| format!("{}: {what}", self.kind.word()))
+    }
+}
+
+fn row(first: &str, qos: &str, cells: [impl AsRef<str>; 8]) -> String {
+    let widths = [8, 10, 7, 7, 9, 7, 7, 8];
+    let cells = cells.iter().zip(widths);
+    let cells: String = cells.map(|(cell, width)| format!("{:>width$}", cell.as_ref())).collect();
+    format!("{first:<10}{qos:>4}{cells}\n")
 }
 
 /// The account as text, and what is wrong with it.
 pub(crate) fn account(ledger: &Ledger, open: Open) -> (String, Vec<String>) {
-    let mut text = format!(
-        "{:<10} {:>3} {:>8} {:>9} {:>7} {:>6} {:>8} {:>6} {:>6} {:>7}\n",
-        "", "QOS", "SENT", "DELIVERED", "QUEUED", "DEAD", "UNWANTED", "KEPT", "LOST", "DOUBLED"
-    );
+    let head = ["SENT", "DELIVERED", "QUEUED", "DEAD", "UNWANTED", "KEPT", "LOST", "DOUBLED"];
+    let mut text = row("", "QOS", head);
     let mut wrong = ledger.problems.clone();
     let mut reasons = BTreeMap::<String, usize>::new();
-    let mut both = 0;
-    for kind in Kind::ALL {
-        let sum = Sum::of(ledger, kind);
-        let dead: usize = sum.dead().map(|(_, count)| count).sum();
+    let (mut both, mut unwanted) = (0, 0);
+    for sum in Kind::ALL.map(|kind| Sum::of(ledger, kind)) {
+        text.push_str(&sum.row());
+        wrong.extend(sum.wrong());
         for (reason, count) in sum.dead() {
             *reasons.entry(reason.to_owned()).or_default() += count;
         }
         both += sum.both;
-        let fates = [Fate::Delivered, Fate::Queued, Fate::Unwanted, Fate::Kept, Fate::Lost];
-        let [delivered, queued, unwanted, kept, lost] = fates.map(|fate| sum.count(&fate));
-        text.push_str(&format!(
-            "{:<10} {:>3} {:>8} {:>9} {:>7} {:>6} {:>8} {:>6} {:>6} {:>7}\n",
-            kind.word(),
-            kind.qos(),
-            sum.sent,
-            delivered,
-            queued,
-            dead,
-            unwanted,
-            kept,
-            lost,
-            sum.again
-        ));
-        let word = kind.word();
-        if sum.sent != delivered + queued + dead + unwanted + kept + lost {
-            wrong.push(format!("{word}: the sum is not {}", sum.sent));
-        }
-        if kept > 0 {
-            wrong.push(format!("{word}: {kept} were never acknowledged"));
-        }
-        if lost > 0 && kind.qos() > 0 {
-            wrong.push(format!("{word}: {lost} were acknowledged and are nowhere"));
-        }
-        if sum.again > 0 && kind.qos() != 1 {
-            wrong.push(format!("{word}: {} came more than once", sum.again));
-        }
-        if sum.both > 0 && kind.qos() == 2 {
-            wrong.push(format!("{word}: {} were delivered and died, too", sum.both));
-        }
+        unwanted += sum.count(&Fate::Unwanted);
     }
-    let all: usize = reasons.values().sum();
-    if all != open.stored {
-        wrong.push(format!("{} letters are in the store, of {all} messages", open.stored));
+    let dead: usize = reasons.values().sum();
+    if dead != open.stored {
+        wrong.push(format!("{} letters are in the store, but {dead} are dead", open.stored));
     }
     let reasons = reasons.iter().map(|(reason, count)| format!("{count} {reason}"));
-    let reasons: Vec<_> = reasons.collect();
-    text.push_str(&format!("dead: {}\n", reasons.join(", ")));
+    text.push_str(&format!("dead: {}\n", reasons.collect::<Vec<_>>().join(", ")));
     if both > 0 {
-        text.push_str(&format!("{both} of the dead had come, but nobody acknowledged them\n"));
+        text.push_str(&format!(
+            "{both} of the dead had come, but the link was cut before PUBACK\n"
+        ));
+    }
+    if unwanted > 0 {
+        text.push_str(&format!("{unwanted} came when nobody subscribed, and PUBACK said so\n"));
     }
     let Ledger { cuts, connects, crashes, heard, .. } = ledger;
     text.push_str(&format!("{} letters heard on $dead/#\n", heard.len()));

@@ -111,6 +111,8 @@ impl Message {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) messages: BTreeMap<Key, Message>,
+    /// Messages that were given to a client, counted apart.
+    pub(crate) sent: BTreeMap<Kind, usize>,
     /// Letters that were read off `$dead/#`.
     pub(crate) heard: BTreeMap<String, Key>,
     /// Links that were cut.
@@ -133,7 +135,9 @@ impl Shared {
     }
 
     pub(crate) fn published(&self, key: Key) {
-        self.lock().messages.entry(key).or_default();
+        let mut ledger = self.lock();
+        ledger.messages.entry(key).or_default();
+        *ledger.sent.entry(key.kind).or_default() += 1;
     }
 
     pub(crate) fn acknowledged(&self, key: Key, unwanted: bool) {
