@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::runtime::Runtime;
+use tokio::signal::ctrl_c;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -37,6 +38,8 @@ use audit::{Audit, Open};
 use ledger::{Key, Kind, Shared};
 use server::Place;
 use station::Fortune;
+
+const STOPPED: &str = "stopped by Ctrl-C: nothing is accounted for";
 
 /// Devices on bad links, and what became of every message.
 #[derive(Parser)]
@@ -86,6 +89,8 @@ struct Fleet {
     start: watch::Sender<Option<Instant>>,
     /// From now on no link is cut.
     calm: AtomicBool,
+    /// By Ctrl-C.
+    stopped: AtomicBool,
     /// Publishers that have nothing more to send.
     done: AtomicUsize,
 }
@@ -93,9 +98,10 @@ struct Fleet {
 impl Fleet {
     fn new(options: Options, place: Place) -> Arc<Self> {
         let prefix = format!("fleet-{}", std::process::id());
-        let (calm, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (calm, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        let done = AtomicUsize::new(0);
         let (start, ledger) = (watch::Sender::new(None), Shared::default());
-        Arc::new(Self { options, place, prefix, ledger, start, calm, done })
+        Arc::new(Self { options, place, prefix, ledger, start, calm, stopped, done })
     }
 
     fn client_id(&self, name: &str) -> String {
@@ -143,6 +149,12 @@ impl Fleet {
         self.calm.load(Ordering::Relaxed)
     }
 
+    /// For so long; then whoever runs this may have enough.
+    fn wait(&self, pause: Duration) -> Result<(), String> {
+        thread::sleep(pause);
+        if self.stopped.load(Ordering::Relaxed) { Err(STOPPED.into()) } else { Ok(()) }
+    }
+
     fn done(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
@@ -184,8 +196,18 @@ fn run(options: Options) -> Result<bool, String> {
     let mut audit = Audit::connect(&fleet)?;
     let mut progress = Progress::default();
     progress.show(&fleet, "connecting");
-    runtime.block_on(gather(&fleet))?;
-    watch_sending(&fleet, &runtime, &mut progress);
+    runtime.block_on(async {
+        tokio::select! {
+            ended = gather(&fleet) => ended,
+            _ = ctrl_c() => Err(STOPPED.into()),
+        }
+    })?;
+    let listener = Arc::clone(&fleet);
+    runtime.spawn(async move {
+        let _ = ctrl_c().await;
+        listener.stopped.store(true, Ordering::Relaxed);
+    });
+    watch_sending(&fleet, &runtime, &mut progress)?;
     let open = settle(&fleet, &mut audit, &mut progress)?;
     progress.end();
     // What comes again comes no later than this; and nothing moves while it is counted.
@@ -227,7 +249,11 @@ async fn gather(fleet: &Arc<Fleet>) -> Result<(), String> {
 }
 
 /// Until everything is sent, or the time is up; then the links hold.
-fn watch_sending(fleet: &Arc<Fleet>, runtime: &Runtime, progress: &mut Progress) {
+fn watch_sending(
+    fleet: &Arc<Fleet>,
+    runtime: &Runtime,
+    progress: &mut Progress,
+) -> Result<(), String> {
     let begun = Instant::now();
     fleet.start.send_replace(Some(begun));
     runtime.spawn(station::control_room(Arc::clone(fleet)));
@@ -236,10 +262,11 @@ fn watch_sending(fleet: &Arc<Fleet>, runtime: &Runtime, progress: &mut Progress)
     }
     let limit = fleet.duration() * 3 / 2;
     while fleet.done.load(Ordering::Relaxed) < fleet.publishers() && begun.elapsed() < limit {
-        thread::sleep(Duration::from_millis(100));
+        fleet.wait(Duration::from_millis(100))?;
         progress.show(fleet, "sending");
     }
     fleet.calm.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Until all is accounted for, or patience ends.
@@ -256,7 +283,7 @@ fn settle(fleet: &Fleet, audit: &mut Audit, progress: &mut Progress) -> Result<O
             return Ok(open);
         }
         last = Some(open);
-        thread::sleep(Duration::from_millis(500));
+        fleet.wait(Duration::from_millis(500))?;
         progress.show(fleet, "settling");
     }
 }
