@@ -9,6 +9,7 @@ use kedgemq::admin::{CallError, Client};
 
 use crate::Fleet;
 use crate::ledger::{Fate, Key, Kind, Ledger};
+use crate::station::Fortune;
 
 /// A page of a queue.
 const PAGE: u64 = 500;
@@ -24,8 +25,7 @@ impl Audit {
         Ok(Self { client })
     }
 
-    /// Puts into the ledger what is dead and what waits. Gives the number of messages that are
-    /// not accounted for yet, and of letters that nobody heard.
+    /// Puts into the ledger what is dead and what waits.
     pub(crate) fn look(&mut self, fleet: &Fleet) -> Result<Open, String> {
         let queued = self.queued(fleet)?;
         // Asked last: what died in between is not missed.
@@ -39,15 +39,21 @@ impl Audit {
         for (payload, reason) in letters {
             ledger.died(payload.as_bytes(), &reason);
         }
-        let is_open = |(key, message): &(&Key, &crate::ledger::Message)| match message.fate() {
-            Fate::Kept => true,
-            Fate::Lost => key.kind.qos() > 0,
-            // Whoever is there will have it soon.
-            Fate::Queued => key.kind != Kind::Command,
-            _ => false,
+        let mut open = Open {
+            moving: 0,
+            missing: 0,
+            stored,
+            unheard: stored.saturating_sub(ledger.heard.len()),
         };
-        let messages = ledger.messages.iter().filter(is_open).count();
-        Ok(Open { messages, stored, unheard: stored.saturating_sub(ledger.heard.len()) })
+        for (key, message) in &ledger.messages {
+            match message.fate() {
+                Fate::Kept => open.moving += 1,
+                Fate::Queued if is_there(key) => open.moving += 1,
+                Fate::Lost if key.kind.qos() > 0 => open.missing += 1,
+                _ => {}
+            }
+        }
+        Ok(open)
     }
 
     /// Payloads and reasons of all letters of this fleet.
@@ -120,11 +126,19 @@ impl Audit {
     }
 }
 
+/// Whether whom it is for is connected, and will have it soon.
+fn is_there(key: &Key) -> bool {
+    let fortune = Fortune::of(key.device);
+    key.kind != Kind::Command || matches!(fortune, Fortune::Flaky | Fortune::Reset)
+}
+
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Open {
-    /// Messages that are not accounted for.
-    pub(crate) messages: usize,
+    /// Messages that go on by themselves: to the broker, or to a client that is there.
+    pub(crate) moving: usize,
+    /// Messages that were acknowledged and are nowhere.
+    pub(crate) missing: usize,
     /// Letters in the store.
     pub(crate) stored: usize,
     /// Of these, not heard on `$dead/#`.
@@ -214,6 +228,9 @@ pub(crate) fn account(ledger: &Ledger, open: Open) -> (String, Vec<String>) {
         }
         both += sum.both;
         unwanted += sum.count(&Fate::Unwanted);
+    }
+    if open.moving > 0 {
+        wrong.push(format!("{} are still on their way: it needs more --patience", open.moving));
     }
     let dead: usize = reasons.values().sum();
     if dead != open.stored {

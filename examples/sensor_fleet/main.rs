@@ -269,21 +269,23 @@ fn watch_sending(
     Ok(())
 }
 
-/// Until all is accounted for, or patience ends.
+/// Until nothing moves any more, or patience ends.
 fn settle(fleet: &Fleet, audit: &mut Audit, progress: &mut Progress) -> Result<Open, String> {
     let begun = Instant::now();
     let patience = Duration::from_secs(fleet.options.patience.into());
-    let mut last = None;
+    let (mut last, mut looks) = (None, 0);
     loop {
         let open = audit.look(fleet)?;
-        let sent = fleet.done.load(Ordering::Relaxed) == fleet.publishers();
-        let is_over = sent && open.messages == 0 && open.unheard == 0;
-        // Two times the same: nothing is on its way any more.
-        if is_over && last == Some(open) || begun.elapsed() > patience {
+        looks = if last == Some(open) { looks + 1 } else { 1 };
+        last = Some(open);
+        let is_sent = fleet.done.load(Ordering::Relaxed) == fleet.publishers();
+        // What is missing may be between two places, and a letter on its way to who reads them.
+        let enough = if open.missing == 0 && open.unheard == 0 { 2 } else { 10 };
+        let is_over = is_sent && open.moving == 0 && looks >= enough;
+        if is_over || begun.elapsed() > patience {
             return Ok(open);
         }
-        last = Some(open);
-        fleet.wait(Duration::from_millis(500))?;
+        fleet.wait(Duration::from_millis(300))?;
         progress.show(fleet, "settling");
     }
 }
