@@ -136,7 +136,8 @@ impl Station {
         let find = |wanted| properties.clone().find(|(name, _)| name == wanted);
         let (id, topic) = (find("dl-id"), find("dl-topic"));
         // Another fleet's letters are not ours.
-        if topic.is_some_and(|(_, topic)| topic.starts_with(&self.fleet.prefix)) {
+        let ours = format!("{}/", self.fleet.prefix);
+        if topic.is_some_and(|(_, topic)| topic.starts_with(&ours)) {
             ledger.heard(id.map_or("", |(_, id)| id), &publish.payload);
         }
     }
