@@ -318,7 +318,7 @@ impl Default for Store {
             commit_interval: Period(std::time::Duration::from_millis(1)),
             two_phase_commit: false,
             max_store_size: Cap(None),
-            reserve: Size(4 * 1024 * 1024),
+            reserve: Size(8 * 1024 * 1024),
             max_downtime: Period(std::time::Duration::from_secs(7 * 24 * 3600)),
         }
     }

@@ -40,8 +40,12 @@ pub(super) struct Reread {
     access: Vec<(Listener, Arc<Access>)>,
 }
 
+/// So many of the largest packets fit into a reserve that suffices; see `store/space.rs`.
+const PACKETS_IN_RESERVE: u64 = 4;
+
 /// Does all that can fail for a reason outside of the store.
 pub(super) async fn prepare(config: Config, place: &Place) -> Result<Prepared, Failure> {
+    warn_of_small_reserve(&config);
     let max_connections = max_connections(config.max_connections);
     let acl = config.acl_file.as_deref().map(credentials::acl).transpose()?;
     if config.makes_certificates() {
@@ -74,6 +78,19 @@ pub(super) async fn prepare(config: Config, place: &Place) -> Result<Prepared, F
         acl,
     };
     Ok(Prepared { setup, files, open })
+}
+
+fn warn_of_small_reserve(config: &Config) {
+    let reserve = config.store.reserve_bytes;
+    let packet_size = config.settings.limits.packet_size;
+    if reserve > 0 && reserve / PACKETS_IN_RESERVE < packet_size as u64 {
+        warn!(
+            reserve,
+            packet_size,
+            "store.reserve is less than four times limits.packet_size: on a full disk, one large \
+             message can make the store fail until there is space"
+        );
+    }
 }
 
 fn as_seen(listener: &Listener, address: SocketAddr) -> Open {

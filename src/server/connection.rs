@@ -305,16 +305,33 @@ impl Inbound {
     /// Handles the whole packets of `bytes` in one turn: how much of it is done with, and whether
     /// the rest waits for room in the store.
     fn handle(&self, bytes: &[u8]) -> (usize, bool) {
+        loop {
+            let Some(batch) = self.decode(bytes) else {
+                return (0, true);
+            };
+            if let Some(used) = self.take(batch, bytes.len()) {
+                return (used, false);
+            }
+        }
+    }
+
+    /// Takes a batch in one turn: how much is done with, or `None` when others have filled the
+    /// store since it was decoded. So what is pending goes over its bound by one turn at most.
+    fn take(&self, batch: Batch<'_>, len: usize) -> Option<usize> {
         let seat = &self.seat;
-        let Some(Batch { packets, used, error }) = self.decode(bytes) else {
-            return (0, true);
-        };
+        let needs_store = batch.needs_store();
+        let Batch { packets, used, error } = batch;
         if packets.is_empty() && error.is_none() {
-            return (used, false);
+            return Some(used);
         }
         let id = seat.outbox.id();
         let broken = error.is_some();
+        let mut is_late = false;
         seat.turn(|step| {
+            is_late = needs_store && seat.engine.is_full();
+            if is_late {
+                return;
+            }
             for packet in packets {
                 step.packet(id, packet);
             }
@@ -324,11 +341,14 @@ impl Inbound {
                 step.close(id, CloseCause::Malformed { reason, why });
             }
         });
+        if is_late {
+            return None;
+        }
         if broken {
             seat.outbox.close();
-            return (bytes.len(), false);
+            return Some(len);
         }
-        (used, false)
+        Some(used)
     }
 
     /// The packets, or `None` when the store has no room for them.

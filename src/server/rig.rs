@@ -1,6 +1,6 @@
 //! For tests: an engine on a store that commits when the test says so, and real sockets.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) struct Submitted {
 pub(super) struct Notes {
     pub(super) submitted: Arc<Mutex<Vec<Submitted>>>,
     pub(super) full: Arc<AtomicBool>,
+    /// How many looks still find room when it is full.
+    pub(super) late: Arc<AtomicUsize>,
 }
 
 impl Disk for Notes {
@@ -71,7 +73,9 @@ impl Disk for Notes {
     fn confirm(&self, _checkpoint: Checkpoint) {}
 
     fn is_full(&self) -> bool {
+        let one_less = |late: usize| late.checked_sub(1);
         self.full.load(Ordering::SeqCst)
+            && self.late.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err()
     }
 
     fn snapshot(&self) -> Result<crate::store::Snapshot, StoreError> {

@@ -14,6 +14,35 @@ use super::{Checkpoint, record, task};
 
 /// A buffer that grew past this is not kept for the next batch.
 const KEPT_BUFFER: usize = 1024 * 1024;
+/// What redb writes for a row besides the row: where the rows of a batch lie far apart in their
+/// table, each has a leaf page of its own written anew, and its share of the branches.
+const PAGES_OF_ROW: usize = 8 * 1024;
+
+/// How much a batch is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Bytes of memory, roughly.
+    pub(super) memory: usize,
+    /// Bytes of the pages that its commit writes anew, at most, roughly.
+    pub(super) pages: usize,
+}
+
+impl Size {
+    /// Both together.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { memory: self.memory + other.memory, pages: self.pages + other.pages }
+    }
+
+    /// Whether it is more than `limit` in one way or the other.
+    pub(super) fn exceeds(self, limit: Self) -> bool {
+        self.memory > limit.memory || self.pages > limit.pages
+    }
+
+    /// Half of both.
+    pub(super) fn half(self) -> Self {
+        Self { memory: self.memory / 2, pages: self.pages / 2 }
+    }
+}
 
 /// Records on their way to the disk.
 #[derive(Debug, Default)]
@@ -39,9 +68,11 @@ impl Batch {
         self.log.is_empty() && self.rows.is_empty() && self.unsubscribed.is_empty()
     }
 
-    /// Memory that it takes, roughly.
-    pub(super) fn bytes(&self) -> usize {
-        self.log.len() + self.row_bytes
+    /// How much it is. A value just over 4096·2^k fills half of its page, also in the log.
+    pub(super) fn size(&self) -> Size {
+        let memory = self.log.len() + self.row_bytes;
+        let rows = self.rows.len() + self.unsubscribed.len();
+        Size { memory, pages: 2 * memory + rows * PAGES_OF_ROW }
     }
 
     /// Empties it; keeps the buffer, unless it is large.

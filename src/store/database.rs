@@ -91,9 +91,13 @@ impl Database {
         self.mover.limits = Limits::new(bytes);
     }
 
-    /// Collects the log for less than otherwise, and without being asked, while it is full.
+    /// Collects the log for less than otherwise, and without being asked, while it is full; moves
+    /// nothing meanwhile.
     pub(super) fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
+        if is_full {
+            self.mover.reset();
+        }
     }
 
     /// Bytes of the pages that are in use. Reads the branches of all tables.

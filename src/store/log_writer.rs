@@ -34,8 +34,11 @@ impl<'a> LogWriter<'a> {
         let before = *self.next_row;
         self.append(&mut log, stream)?;
         let now = self.index.now;
-        self.mover.look(self.index, now);
-        self.mover.read(self.index, &log, stream.len())?;
+        // A move needs space before it gives any back.
+        if !self.is_full {
+            self.mover.look(self.index, now);
+            self.mover.read(self.index, &log, stream.len())?;
+        }
         if self.index.cold.has_work() || self.mover.is_moving() {
             let mut tables = self.cold_tables()?;
             self.index.cold.apply(&tables.chunks, &tables.index)?;

@@ -80,7 +80,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// How long lazy records may wait for a commit that something else starts.
     pub lazy_interval: Duration,
-    /// Pending bytes above which [`Store::is_full`].
+    /// Pending bytes above which [`Store::is_full`]. With a reserve, what may be pending is also
+    /// bounded by what that gives back.
     pub queue_bytes: usize,
     /// redb's cache, in bytes.
     pub cache_bytes: usize,

@@ -5,8 +5,14 @@
 //! the rest is kept for the next start, which may need a page to repair the data file.
 //! Until it is whole again, the free pages inside of the data file stand for it.
 //!
-//! Invariant: while the store says that it is not full, a reserve is there: as a file, or as free
-//! pages of the data file; or the disk has no room for one because it was never asked to.
+//! **What may be pending** is bounded by the reserve: when the disk turns out to be full, all of
+//! it must still be committed before any acknowledgement of a delivery can be, as records are in
+//! order. So publishers wait for the disk when it is [`pending`], half of what makes way; the
+//! other half is for the turn that went over that, and for what each commit writes besides.
+//!
+//! Invariants: while the store says that it is not full, a reserve is there: as a file, or as free
+//! pages of the data file; or the disk has no room for one because it was never asked to. What is
+//! pending fits into what the reserve gives back, but for a turn that alone is more than that.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -155,6 +161,12 @@ impl Space {
         };
         let _ = file.and_then(cut);
     }
+}
+
+/// Bytes of pages that what is pending may take with a reserve of so many bytes; `None` without.
+pub(super) fn pending(reserve: u64) -> Option<usize> {
+    let gives = reserve - reserve / FOR_START;
+    (reserve > 0).then(|| usize::try_from(gives / 2).unwrap_or(usize::MAX))
 }
 
 /// Removes the reserve: the data file cannot be opened for want of space. Whether it was there.

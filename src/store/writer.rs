@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crate::turn::{LetterLoad, Load, Record, RecordNumber, StoreState};
 
 use super::backup::{self, Ask, Snapshot};
-use super::batch::Batch;
-use super::space::Space;
+use super::batch::{Batch, Size};
+use super::space::{self, Space};
 use super::{Checkpoint, Database, StoreError, Witness};
 
 /// The first pause after an error; each next is twice as long.
@@ -36,7 +36,8 @@ struct Shared {
     wake: Condvar,
     committed: AtomicU64,
     full: AtomicBool,
-    queue_bytes: usize,
+    /// What may be pending.
+    limit: Size,
     path: PathBuf,
 }
 
@@ -49,8 +50,8 @@ struct Pending {
     batch: Batch,
     loads: Vec<Wanted>,
     asks: Vec<Ask>,
-    /// Bytes of the batch that is being committed.
-    in_flight: usize,
+    /// The batch that is being committed.
+    in_flight: Size,
     /// Whether somebody waits for it.
     urgent: bool,
     /// Since when records wait.
@@ -62,15 +63,16 @@ struct Pending {
 
 impl Store {
     pub(super) fn start(database: Database, witness: Arc<dyn Witness>) -> Self {
+        let options = &database.options;
+        let pages = space::pending(options.reserve_bytes);
         let shared = Arc::new(Shared {
             pending: Mutex::default(),
             wake: Condvar::new(),
             committed: AtomicU64::new(0),
             full: AtomicBool::new(false),
-            queue_bytes: database.options.queue_bytes,
-            path: database.options.path.clone(),
+            limit: Size { memory: options.queue_bytes, pages: pages.unwrap_or(usize::MAX) },
+            path: options.path.clone(),
         });
-        let options = &database.options;
         let writer = Writer {
             space: Space::new(&options.path, options.reserve_bytes, options.max_bytes),
             next_commit: Instant::now(),
@@ -105,11 +107,13 @@ impl Store {
         }
         pending.batch.last = last;
         pending.batch.checkpoint = checkpoint;
-        if pending.in_flight + pending.batch.bytes() > self.shared.queue_bytes {
-            self.shared.full.store(true, Ordering::Relaxed);
-        }
         let is_waiting = !pending.batch.is_empty();
         pending.urgent |= wanted && is_waiting;
+        if pending.in_flight.plus(pending.batch.size()).exceeds(self.shared.limit) {
+            self.shared.full.store(true, Ordering::Relaxed);
+            // Connections wait for room, and lazy records alone would start no commit.
+            pending.urgent |= is_waiting;
+        }
         let is_first = is_waiting && pending.since.is_none();
         if is_first {
             pending.since = Some(Instant::now());
@@ -208,7 +212,7 @@ impl Shared {
             if pending.stopping || due.is_some_and(|due| due <= now) {
                 std::mem::swap(&mut pending.batch, batch);
                 loads.append(&mut pending.loads);
-                pending.in_flight = batch.bytes();
+                pending.in_flight = batch.size();
                 pending.urgent = false;
                 pending.since = None;
                 return pending.stopping;
@@ -268,8 +272,8 @@ impl Shared {
     /// Lets go of committed bytes; says whether that ends being full.
     fn release(&self) -> bool {
         let mut pending = self.lock();
-        pending.in_flight = 0;
-        let is_room = pending.batch.bytes() <= self.queue_bytes / 2;
+        pending.in_flight = Size::default();
+        let is_room = !pending.batch.size().exceeds(self.limit.half());
         is_room && self.full.swap(false, Ordering::Relaxed)
     }
 }
@@ -309,7 +313,7 @@ impl Writer {
             if !batch.is_empty() {
                 self.next_commit = Instant::now() + self.database.options.commit_interval;
                 self.commit(&batch)?;
-                self.space.grew(batch.bytes());
+                self.space.grew(batch.size().memory);
                 self.tell(&batch);
             } else if is_end && batch.checkpoint != Checkpoint::default() {
                 // So that the time since the last commit counts as time that the broker ran.

@@ -1,8 +1,10 @@
 //! A disk in memory that can crash and fail.
 //!
 //! It knows what a sync made durable and what was written since. A crash keeps all that is
-//! durable, and of the rest a seeded random subset, torn at 512 bytes.
+//! durable, and of the rest a seeded random subset, torn at 512 bytes. It can have room for some
+//! pages only, as a file with holes has on a full disk.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::StorageBackend;
 
 const SECTOR: usize = 512;
+const PAGE: usize = 4096;
+const ENOSPC: i32 = 28;
 
 /// A disk. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -18,6 +22,7 @@ pub(crate) struct Disk {
 }
 
 type Hook = Arc<Mutex<dyn FnMut(Disk) + Send>>;
+type Room = Arc<dyn Fn() -> usize + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -31,6 +36,11 @@ struct State {
     failed: u64,
     seed: u64,
     hook: Option<Hook>,
+    /// Pages that were written: holes take no room.
+    pages: BTreeSet<usize>,
+    room: Option<Room>,
+    /// Writes that found no room.
+    refused: u64,
 }
 
 enum Change {
@@ -92,6 +102,21 @@ impl Disk {
         self.lock().failure = Some(failure);
     }
 
+    /// Lets the file have so many bytes of the disk, whatever its length.
+    pub(crate) fn limit(&self, room: impl Fn() -> usize + Send + Sync + 'static) {
+        self.lock().room = Some(Arc::new(room));
+    }
+
+    /// Bytes of the disk that the file has.
+    pub(crate) fn allocated(&self) -> usize {
+        self.lock().pages.len() * PAGE
+    }
+
+    /// How many writes found no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.lock().refused
+    }
+
     /// How many operations failed.
     pub(crate) fn failed(&self) -> u64 {
         self.lock().failed
@@ -130,6 +155,19 @@ impl State {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Takes the pages that a write needs, if there are so many.
+    fn allocate(&mut self, start: usize, len: usize) -> io::Result<()> {
+        let pages = start / PAGE..(start + len).div_ceil(PAGE);
+        let new = pages.clone().filter(|page| !self.pages.contains(page)).count();
+        let room = self.room.as_ref().map_or(usize::MAX, |room| room());
+        if new > 0 && (self.pages.len() + new) * PAGE > room {
+            self.refused += 1;
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
+        self.pages.extend(pages);
+        Ok(())
     }
 
     fn crash_image(&self) -> Vec<u8> {
@@ -198,6 +236,7 @@ impl StorageBackend for Disk {
         state.operate()?;
         let len = usize::try_from(len).unwrap();
         state.live.resize(len, 0);
+        state.pages.split_off(&len.div_ceil(PAGE));
         state.unsynced.push(Change::Length(len));
         Ok(())
     }
@@ -228,6 +267,7 @@ impl StorageBackend for Disk {
         let mut state = self.lock();
         state.operate()?;
         let start = usize::try_from(offset).unwrap();
+        state.allocate(start, data.len())?;
         state.live[start..start + data.len()].copy_from_slice(data);
         state.unsynced.push(Change::Write(start, data.to_vec()));
         Ok(())

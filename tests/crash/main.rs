@@ -7,6 +7,7 @@ mod backend;
 mod broker;
 mod file;
 mod format;
+mod full;
 mod model;
 mod store;
 mod thread;

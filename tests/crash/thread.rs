@@ -19,7 +19,7 @@ const ENOSPC: i32 = 28;
 
 /// Remembers what the store said.
 #[derive(Default)]
-struct Log {
+pub(crate) struct Log {
     seen: Mutex<Seen>,
     changed: Condvar,
     acknowledged: Arc<AtomicUsize>,
@@ -50,11 +50,11 @@ impl Log {
         seen
     }
 
-    fn wait_for(&self, turn: usize) {
+    pub(crate) fn wait_for(&self, turn: usize) {
         drop(self.wait(|seen| seen.committed.last() >= Some(&number(turn))));
     }
 
-    fn states(&self) -> Vec<StoreState> {
+    pub(crate) fn states(&self) -> Vec<StoreState> {
         let seen = self.seen.lock().unwrap();
         seen.states.iter().map(|(state, _)| *state).collect()
     }
@@ -85,7 +85,7 @@ impl Witness for Log {
 }
 
 /// The tests count turns in place of records: the store only compares.
-fn number(turn: usize) -> RecordNumber {
+pub(crate) fn number(turn: usize) -> RecordNumber {
     RecordNumber(turn as u64)
 }
 

@@ -17,6 +17,8 @@ const MOST: u64 = 100_000;
 /// Publishes numbered messages, at QoS 1 and 2 in turn, and keeps what is not acknowledged.
 pub(crate) struct Publisher {
     pub(crate) version: Version,
+    topic: String,
+    payload: usize,
     session: Session,
     published: u64,
     acknowledged: u64,
@@ -24,8 +26,14 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(version: Version) -> Self {
-        let session = Session::new(version, &format!("publisher-{version:?}"));
-        Self { version, session, published: 0, acknowledged: 0 }
+        Self::of(version, &format!("{version:?}"), PAYLOAD)
+    }
+
+    /// For the subscriber of this name, with so many bytes in each message.
+    pub(crate) fn of(version: Version, name: &str, payload: usize) -> Self {
+        let session = Session::new(version, &format!("publisher-{name}"));
+        let topic = format!("full/{name}");
+        Self { version, topic, payload, session, published: 0, acknowledged: 0 }
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {
@@ -75,8 +83,8 @@ impl Publisher {
         let qos =
             if self.published.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
         let mut payload = self.published.to_be_bytes().to_vec();
-        payload.resize(PAYLOAD, b'.');
-        self.session.publish(&topic(self.version), qos, payload, &mut wire.output);
+        payload.resize(self.payload, b'.');
+        self.session.publish(&self.topic, qos, payload, &mut wire.output);
         self.published += 1;
     }
 }
@@ -84,19 +92,24 @@ impl Publisher {
 /// Has a persistent session; takes what came meanwhile.
 pub(crate) struct Subscriber {
     version: Version,
+    topic: String,
     session: Session,
     received: BTreeSet<u64>,
 }
 
 impl Subscriber {
     pub(crate) fn new(version: Version) -> Self {
-        let session = Session::new(version, &format!("subscriber-{version:?}"));
-        Self { version, session, received: BTreeSet::new() }
+        Self::of(version, &format!("{version:?}"))
+    }
+
+    pub(crate) fn of(version: Version, name: &str) -> Self {
+        let session = Session::new(version, &format!("subscriber-{name}"));
+        Self { version, topic: format!("full/{name}"), session, received: BTreeSet::new() }
     }
 
     pub(crate) fn subscribe(&mut self, address: SocketAddr) {
         let mut wire = self.connect(address);
-        self.session.subscribe(&topic(self.version), QoS::ExactlyOnce, &mut wire.output);
+        self.session.subscribe(&self.topic, QoS::ExactlyOnce, &mut wire.output);
         self.take_while(&mut wire, |_, event| !matches!(event, Some(Event::Subscribed)));
     }
 
@@ -144,10 +157,6 @@ impl Subscriber {
             }
         }
     }
-}
-
-fn topic(version: Version) -> String {
-    format!("full/{version:?}")
 }
 
 /// Holds when a message of QoS 0 goes from one client to another.

@@ -125,6 +125,28 @@ async fn a_full_store_stops_reading_but_not_writing() {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_lock_while_others_fill_the_store_is_not_taken() {
+    let (engine, notes) = rig::engine();
+    let mut served = rig::connected(&engine).await;
+    notes.late.store(1, Ordering::SeqCst);
+    notes.full.store(true, Ordering::SeqCst);
+    served.client.write_all(&PUBLISH).await.unwrap();
+    let outbox = served.outbox.clone().unwrap();
+    let starved = async {
+        while !outbox.is_starved() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, starved).await.expect("it was not taken");
+    assert_eq!(notes.late.load(Ordering::SeqCst), 0, "it saw room");
+    notes.full.store(false, Ordering::SeqCst);
+    engine.room();
+    assert_eq!(read(&mut served, 4).await, PUBACK);
+    drop(served.client);
+    served.task.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_that_disconnects_gets_fin_and_its_seat_is_free() {
     let (engine, _) = rig::engine();
     let mut served = rig::connected(&engine).await;
