@@ -123,10 +123,15 @@ impl fmt::Display for StoreError {
                  this user, or name another data directory",
                 path.display()
             ),
-            Self::Io { path, why } | Self::NoSpace { path, why } => write!(
+            Self::Io { path, why } => write!(
                 f,
-                "the data file {} cannot be read or written: {why}: check the disk and its free \
-                 space",
+                "the data file {} cannot be read or written: {why}: check the disk",
+                path.display()
+            ),
+            Self::NoSpace { path, why } => write!(
+                f,
+                "the data file {} cannot be written: {why}: make room on its disk, or name \
+                 another data directory",
                 path.display()
             ),
             Self::NewerFormat { path, found } => write!(

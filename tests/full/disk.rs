@@ -20,6 +20,13 @@ impl Disk {
         mounted.then_some(Self { path: path.to_path_buf() })
     }
 
+    /// Mounts it again, with this option.
+    pub(crate) fn remount(&self, option: &str) {
+        let mut command = Command::new("mount");
+        let mounted = command.args(["-o", &format!("remount,{option}")]).arg(&self.path).status();
+        assert!(mounted.expect("it was mounted").success());
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -30,6 +37,12 @@ impl Disk {
         let mut file = File::create(&path).expect("a name needs no space here");
         while file.write_all(&[7; 4096]).is_ok() {}
         path
+    }
+
+    /// Gives it back. The space of a removed file may come back later only.
+    pub(crate) fn free(&self, filler: &Path) {
+        File::create(filler).expect("it is ours");
+        fs::remove_file(filler).expect("it is ours");
     }
 }
 

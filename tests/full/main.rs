@@ -2,6 +2,8 @@
 //! Nothing that was acknowledged is lost and nothing at QoS 2 comes twice, QoS 0 and deliveries
 //! go on, it starts while it is full, and takes messages again when there is room.
 
+#![expect(clippy::unwrap_used, reason = "all of it is test")]
+
 #[allow(dead_code)] // Each test target uses its part of the harness.
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -12,6 +14,7 @@ mod client;
 
 mod clients;
 mod disk;
+mod fresh;
 
 use std::fs;
 use std::net::SocketAddr;
