@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::args::Run;
 use super::config::{Config, Place};
@@ -141,6 +141,10 @@ fn serve_failure(error: &ServeError) -> Failure {
             Failure::given(error)
         }
         ServeError::Open(_) => Failure::machine(error),
+        ServeError::Broken(_) => {
+            error!(%error, "the data file is broken");
+            Failure::machine(error)
+        }
         ServeError::Stop(_) => {
             warn!(%error, "stopped");
             Failure::machine(error)

@@ -71,6 +71,8 @@ pub(super) struct Engine {
     /// When the store last got something, and with it the time.
     submitted: AtomicU64,
     stopping: AtomicBool,
+    /// Told when the store has ended by itself.
+    lost: Notify,
     /// Admitted connections.
     live: AtomicUsize,
     quiet: Notify,
@@ -104,6 +106,7 @@ impl Engine {
             timer: Notify::new(),
             submitted: AtomicU64::new(now.0),
             stopping: AtomicBool::new(false),
+            lost: Notify::new(),
             live: AtomicUsize::new(0),
             quiet: Notify::new(),
         }
@@ -272,6 +275,16 @@ impl Engine {
             }
             quiet.await;
         }
+    }
+
+    /// The store has ended by itself: nothing is committed any more.
+    pub(super) fn lose_store(&self) {
+        self.lost.notify_one();
+    }
+
+    /// Waits until the store has ended by itself.
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
     }
 
     /// What is on disk now.

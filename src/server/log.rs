@@ -136,6 +136,18 @@ pub(super) fn restored(records: &[Record]) {
     }
 }
 
+/// That the start may take long.
+pub(super) fn before_open(path: &Path) {
+    if let Some(why) = store::suspicion(path) {
+        warn!(
+            target: "kedgemq",
+            file = %path.display(),
+            why,
+            "the data file may be corrupt: all of it is read now"
+        );
+    }
+}
+
 /// What was wrong with the data file, if anything.
 pub(super) fn opened(path: &Path, was_blank: bool, restored: &Restored) {
     if let Some(aside) = &restored.set_aside {
@@ -147,6 +159,13 @@ pub(super) fn opened(path: &Path, was_blank: bool, restored: &Restored) {
             note = "`kedgemq store check FILE` reads it; a backup can take its place",
             "the data file is corrupt: it was renamed, and a new one was started without its \
              sessions"
+        );
+    }
+    if restored.suspicion.is_some() && restored.set_aside.is_none() {
+        warn!(
+            target: "kedgemq",
+            file = %path.display(),
+            "all of the data file was read, and nothing is wrong with it"
         );
     }
     if was_blank {

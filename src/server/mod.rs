@@ -129,6 +129,8 @@ pub enum ServeError {
     Open(store::StoreError),
     /// Something could not be written at the end.
     Stop(store::StoreError),
+    /// The data file turned out to be corrupt, or to be doubtful, while it was in use.
+    Broken(store::StoreError),
 }
 
 impl fmt::Display for ServeError {
@@ -136,6 +138,9 @@ impl fmt::Display for ServeError {
         match self {
             Self::Open(error) => error.fmt(f),
             Self::Stop(error) => write!(f, "the last commit failed: {error}"),
+            Self::Broken(error) => {
+                write!(f, "stopped; the next start reads all of the data file: {error}")
+            }
         }
     }
 }
@@ -143,7 +148,7 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Open(error) | Self::Stop(error) => Some(error),
+            Self::Open(error) | Self::Stop(error) | Self::Broken(error) => Some(error),
         }
     }
 }
@@ -155,6 +160,7 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
     let path = setup.store.path.clone();
     let about = handle::About::of(&setup.settings);
     let was_blank = store::is_blank(&path);
+    log::before_open(&path);
     let (database, restored) = store::open(setup.store).map_err(ServeError::Open)?;
     log::opened(&path, was_blank, &restored);
     let engine =
@@ -182,9 +188,15 @@ pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
     if let Some(started) = started {
         let _ = started.send(Handle::new(&engine, about)); // Nobody may want to know.
     }
-    steer(&engine, shutdown, &mut reload).await;
+    let is_broken = tokio::select! {
+        () = steer(&engine, shutdown, &mut reload) => false,
+        () = engine.lost() => true,
+    };
     tasks.shutdown().await;
-    stop(&engine).await
+    stop(&engine).await.map_err(|error| match is_broken {
+        true => ServeError::Broken(error),
+        false => ServeError::Stop(error),
+    })
 }
 
 /// Follows `reload` until it is time to stop.
@@ -210,13 +222,13 @@ async fn steer(
 }
 
 /// Says goodbye, lets it be written, and commits all.
-async fn stop(engine: &Arc<Engine>) -> Result<(), ServeError> {
+async fn stop(engine: &Arc<Engine>) -> Result<(), store::StoreError> {
     engine.say_goodbye();
     let _ = timeout(GOODBYE, engine.quiet()).await;
     engine.checkpoint();
     let engine = Arc::clone(engine);
     let stopped = spawn_blocking(move || engine.stop_store()).await;
-    stopped.expect("stopping the store does not panic").map_err(ServeError::Stop)
+    stopped.expect("stopping the store does not panic")
 }
 
 /// The core as the store remembers it, on a clock that goes on from there.

@@ -5,7 +5,7 @@ use std::sync::Weak;
 use super::engine::Engine;
 use super::log;
 use super::work::By;
-use crate::store::Witness;
+use crate::store::{StoreError, Witness};
 use crate::turn::{Letters, Loaded, RecordNumber, StoreState};
 
 /// The engine, as the store knows it.
@@ -46,6 +46,12 @@ impl Witness for Ear {
     fn room(&self) {
         if let Some(engine) = self.0.upgrade() {
             engine.room();
+        }
+    }
+
+    fn broken(&self, _error: &StoreError) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.lose_store();
         }
     }
 }

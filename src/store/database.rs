@@ -179,6 +179,11 @@ impl Database {
         self.load_file(Time::Again)
     }
 
+    /// Leaves the file as it is, open for good.
+    pub(super) fn abandon(&mut self) {
+        std::mem::forget(self.redb.take());
+    }
+
     /// Closes the file. Dropping it does the same, without a word about errors.
     pub fn close(mut self) -> Result<(), StoreError> {
         let Some(redb) = self.redb.take() else {

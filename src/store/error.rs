@@ -43,6 +43,13 @@ pub enum StoreError {
         /// Its format.
         found: u32,
     },
+    /// A panic while it was read or written: altered pages can do that, or a bug.
+    Suspect {
+        /// The data file.
+        path: PathBuf,
+        /// The words of the panic.
+        why: String,
+    },
     /// Proven: a checksum or the structure is wrong.
     Corrupt {
         /// The data file.
@@ -138,6 +145,11 @@ impl fmt::Display for StoreError {
                 f,
                 "the data file {} has format {found}, which this version does not read: use the \
                  version that wrote it, or name another data directory",
+                path.display()
+            ),
+            Self::Suspect { path, why } => write!(
+                f,
+                "the data file {} may be corrupt: {why}: `kedgemq store check` reads all of it",
                 path.display()
             ),
             Self::Corrupt { path, why } => write!(

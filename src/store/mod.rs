@@ -13,7 +13,8 @@
 //! **Beside it.** `backup` copies the store from a read transaction, `overlay` looks at a stopped
 //! broker's file without changing it, `fresh` makes a file from elsewhere, `compact` shrinks one.
 //! `proof` notes which commit is on disk, so that one that is damaged later is not taken for one
-//! that was never finished.
+//! that was never finished. `suspicion` notes that one which is in use turned out to be corrupt,
+//! so that the next start reads all of it.
 //!
 //! **Invariants.** A turn's records are never split over two transactions. What is told as
 //! committed is on disk. A commit that fails is repeated, after the file was opened again and its
@@ -52,6 +53,7 @@ mod restore;
 mod row;
 mod source;
 mod space;
+mod suspicion;
 mod task;
 mod writer;
 
@@ -65,6 +67,7 @@ pub use fresh::Fresh;
 pub use overlay::inspect;
 pub use proof::proven_batch;
 pub use source::set_aside_files;
+pub use suspicion::suspicion;
 pub use writer::Store;
 
 use source::Source;
@@ -92,7 +95,13 @@ pub struct Options {
     pub max_bytes: Option<u64>,
     /// Bytes of a file beside the data file that make way when the disk is full; 0 is none.
     pub reserve_bytes: u64,
+    /// A file above this is not read whole at start, only what a start needs of it.
+    #[doc(hidden)] // For tests, which have no large files.
+    pub checked_bytes: u64,
 }
+
+/// A start reads so much in about a second.
+const CHECKED: u64 = 512 * 1024 * 1024;
 
 impl Options {
     /// The defaults, for the file at `path`.
@@ -107,6 +116,7 @@ impl Options {
             two_phase_commit: false,
             max_bytes: None,
             reserve_bytes: 0,
+            checked_bytes: CHECKED,
         }
     }
 }
@@ -133,6 +143,8 @@ pub struct Restored {
     pub set_aside: Option<PathBuf>,
     /// Why it was.
     pub broken: Option<StoreError>,
+    /// Why all of the file was read: a doubt while it was last in use.
+    pub suspicion: Option<String>,
 }
 
 /// A point of the broker's time line, and what the clock on the wall showed.
@@ -156,26 +168,54 @@ pub trait Witness: Send + Sync {
     fn state(&self, state: StoreState, why: &str);
     /// [`Store::is_full`] is over.
     fn room(&self);
+    /// The data file is corrupt, or may be: the storage thread has ended, so nothing more is
+    /// committed, and the next [`open`] reads all of the file.
+    fn broken(&self, error: &StoreError);
 }
 
 /// Opens the data file, makes it when it is not there, and gives what it holds.
 pub fn open(options: Options) -> Result<(Database, Restored), StoreError> {
-    let source = || Source::file(&options.path, options.cache_bytes);
-    let opened = match Database::open(source(), options.clone()) {
-        Err(StoreError::NoSpace { .. }) if space::remove_reserve(&options.path) => {
-            Database::open(source(), options.clone())
-        }
-        opened => opened,
-    };
-    match opened {
+    let path = options.path.clone();
+    let suspicion = suspicion(&path);
+    let mut opened = open_file(&options, suspicion.is_some());
+    if matches!(opened, Err(StoreError::Suspect { .. })) {
+        // A plain open may panic over altered pages; one that checks every page says so.
+        opened = open_file(&options, true);
+    }
+    let (database, mut restored) = match opened {
         Err(broken @ StoreError::Corrupt { .. }) if options.on_broken == OnBroken::SetAside => {
-            let set_aside = source().set_aside()?;
-            let (database, mut restored) = restored(Database::open(source(), options)?);
+            let set_aside = Source::file(&path, options.cache_bytes).set_aside()?;
+            let (database, mut restored) = restored(open_file(&options, false)?);
             restored.set_aside = Some(set_aside);
             restored.broken = Some(broken);
-            Ok((database, restored))
+            (database, restored)
         }
-        opened => opened.map(restored),
+        opened => restored(opened?),
+    };
+    suspicion::clear(&path);
+    restored.suspicion = suspicion;
+    Ok((database, restored))
+}
+
+/// Opens it as it is, after room was made if that is missing. Reads all of it if it is to be
+/// `checked` whatever its size.
+fn open_file(options: &Options, checked: bool) -> Result<(Database, Vec<Record>), StoreError> {
+    let open = || {
+        let mut source = Source::file(&options.path, options.cache_bytes);
+        if !checked {
+            source = source.check_up_to(options.checked_bytes);
+        }
+        let (mut database, records) = Database::open(source, options.clone())?;
+        if checked {
+            suspicion::read_all(&mut database, &records)?;
+        }
+        Ok((database, records))
+    };
+    match suspicion::caught(&options.path, open) {
+        Err(StoreError::NoSpace { .. }) if space::remove_reserve(&options.path) => {
+            suspicion::caught(&options.path, open)
+        }
+        opened => opened,
     }
 }
 
@@ -187,13 +227,14 @@ where
     F: Fn() -> std::io::Result<B> + Send + 'static,
 {
     let source = Source::backend(&options.path, options.cache_bytes, factory);
+    let source = source.check_up_to(options.checked_bytes);
     Database::open(source, options).map(restored)
 }
 
 fn restored((database, records): (Database, Vec<Record>)) -> (Database, Restored) {
-    let restored =
-        Restored { records, checkpoint: database.checkpoint(), set_aside: None, broken: None };
-    (database, restored)
+    let checkpoint = database.checkpoint();
+    let (set_aside, broken, suspicion) = (None, None, None);
+    (database, Restored { records, checkpoint, set_aside, broken, suspicion })
 }
 
 impl Database {

@@ -23,7 +23,9 @@ const CACHE: usize = 16 * 1024 * 1024;
 /// to the [`Database`]. It is never set aside and never made.
 pub fn inspect(path: &Path) -> Result<(Database, Restored), StoreError> {
     let file = path.to_owned();
-    open_backend(move || Overlay::open(&file), Options::new(path))
+    // All of it, however large.
+    let options = Options { checked_bytes: u64::MAX, ..Options::new(path) };
+    open_backend(move || Overlay::open(&file), options)
 }
 
 /// The same as a source.

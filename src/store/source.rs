@@ -20,10 +20,9 @@ use super::proof::Proof;
 /// In the name of a file that was set aside, before the date.
 const ASIDE: &str = ".broken-";
 
-type Open = Box<dyn Fn(redb::Builder, Time) -> Result<redb::Database, DatabaseError> + Send>;
+/// The last argument: a file above it is not checked.
+type Open = Box<dyn Fn(redb::Builder, Time, u64) -> Result<redb::Database, DatabaseError> + Send>;
 
-/// A file above this is not read whole at start, but after a crash.
-const CHECKED: u64 = 512 * 1024 * 1024;
 /// Nor after a crash above this. That has a price: a small commit takes many times as long, as it
 /// writes redb's map of free pages and syncs twice.
 const REPAIRED: u64 = 2 * 1024 * 1024 * 1024;
@@ -45,6 +44,8 @@ pub(super) struct Source {
     path: PathBuf,
     cache_bytes: usize,
     open: Open,
+    /// A file above this is not read whole at start, but after a crash.
+    checked_bytes: u64,
     len: Arc<AtomicU64>,
     proof: Proof,
 }
@@ -86,16 +87,23 @@ impl Source {
     {
         let len = Arc::new(AtomicU64::new(0));
         let known = len.clone();
-        let open = move |mut builder: redb::Builder, time: Time| {
+        let open = move |mut builder: redb::Builder, time: Time, checked_bytes: u64| {
             let backend = factory(time).map_err(StorageError::Io)?;
             clear_unfinished(&backend)?;
             let backend = Measured::new(backend, known.clone()).map_err(StorageError::Io)?;
-            let is_checked = known.load(Ordering::Relaxed) <= CHECKED;
+            let is_checked = known.load(Ordering::Relaxed) <= checked_bytes;
             builder.set_check_integrity_on_open(time == Time::First && is_checked);
             builder.create_with_backend(backend)
         };
         let open = Box::new(open);
-        Self { path: path.to_path_buf(), cache_bytes, open, len, proof: Proof::default() }
+        let (path, proof) = (path.to_path_buf(), Proof::default());
+        Self { path, cache_bytes, open, checked_bytes: u64::MAX, len, proof }
+    }
+
+    /// Of a file above so many bytes a start checks only what it reads.
+    pub(super) fn check_up_to(mut self, bytes: u64) -> Self {
+        self.checked_bytes = bytes;
+        self
     }
 
     /// Whether the file is so large that a repair by reading all of it would take seconds.
@@ -117,7 +125,8 @@ impl Source {
     pub(super) fn open(&self, time: Time) -> Result<redb::Database, StoreError> {
         let mut builder = redb::Builder::new();
         builder.set_cache_size(self.cache_bytes);
-        (self.open)(builder, time).map_err(|error| StoreError::from_redb(&self.path, error))
+        let opened = (self.open)(builder, time, self.checked_bytes);
+        opened.map_err(|error| StoreError::from_redb(&self.path, error))
     }
 
     /// Renames the file, so that a new one can be made. Gives its new name.

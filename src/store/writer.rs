@@ -15,6 +15,7 @@ use crate::turn::{LetterLoad, Load, Record, RecordNumber, StoreState};
 use super::backup::{self, Ask, Snapshot};
 use super::batch::{Batch, Size};
 use super::space::{self, Space};
+use super::suspicion::{self, caught};
 use super::{Checkpoint, Database, StoreError, Witness};
 
 /// The first pause after an error; each next is twice as long.
@@ -317,7 +318,7 @@ impl Writer {
                 self.tell(&batch);
             } else if is_end && batch.checkpoint != Checkpoint::default() {
                 // So that the time since the last commit counts as time that the broker ran.
-                self.database.confirm(batch.checkpoint)?;
+                self.database.guarded(|database| database.confirm(batch.checkpoint))?;
             } else if has_work && !is_end && loads.is_empty() && next_commit <= Instant::now() {
                 self.next_commit = Instant::now() + WORK_PAUSE;
                 self.work()?;
@@ -330,7 +331,7 @@ impl Writer {
                 ask.answer(&self.database);
             }
             if is_end {
-                return self.database.close();
+                return caught(&self.shared.path, || self.database.close());
             }
             if self.space.look_at().is_some_and(|at| at <= Instant::now()) {
                 self.look()?;
@@ -340,8 +341,8 @@ impl Writer {
 
     /// Looks how much room there is, and says so when it became too little or enough.
     fn look(&mut self) -> Result<(), StoreError> {
-        let (space, database) = (&mut self.space, &self.database);
-        match space.look(|| database.used()) {
+        let (space, database) = (&mut self.space, &mut self.database);
+        match space.look(|| database.guarded(|database| database.used())) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.tell_room();
@@ -371,7 +372,7 @@ impl Writer {
     /// Commits a batch, however long that takes; fails only when told to stop meanwhile.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let number = self.database.batch() + 1;
-        match self.database.write(batch) {
+        match self.database.guarded(|database| database.write(batch)) {
             Ok(()) => Ok(()),
             Err(error) => self.recover(error, |database| {
                 if database.batch() < number {
@@ -385,7 +386,7 @@ impl Writer {
 
     /// Goes on with work that no batch waits for.
     fn work(&mut self) -> Result<(), StoreError> {
-        match self.database.work() {
+        match self.database.guarded(Database::work) {
             Ok(()) => Ok(()),
             // What was begun is looked for anew.
             Err(error) => self.recover(error, |database| database.work()),
@@ -411,49 +412,84 @@ impl Writer {
         &mut self,
         read: impl Fn(&mut Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match read(&mut self.database) {
+        match self.database.guarded(&read) {
             Ok(answer) => Ok(answer),
             Err(error) => self.recover(error, read),
         }
     }
 
     /// Opens the file again and tries again until it works. On a full disk the reserve makes way
-    /// first.
+    /// first. It ends when what is read is wrong twice in a row, or after a panic.
     fn recover<T>(
         &mut self,
         mut error: StoreError,
         mut attempt: impl FnMut(&mut Database) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let mut again = |database: &mut Database| {
+            database.guarded(|database| {
+                database.reopen()?;
+                attempt(database)
+            })
+        };
         let mut pause = FIRST_PAUSE;
+        let mut is_doubtful = false;
         if matches!(error, StoreError::NoSpace { .. }) && self.database.options.reserve_bytes > 0 {
-            let was_full = self.space.is_full();
-            self.space.give_way();
-            if !was_full {
-                self.tell_room();
-            }
-            match self.database.reopen().and_then(|()| attempt(&mut self.database)) {
+            self.make_room();
+            match again(&mut self.database) {
                 Ok(done) => return Ok(done),
-                Err(again) => error = again,
+                Err(next) => error = next,
             }
         }
         loop {
-            if !self.failing {
-                self.failing = true;
-                self.witness.state(StoreState::Failing, &error.to_string());
+            let mut is_last = false;
+            match &error {
+                StoreError::Suspect { .. } => return Err(self.give_up(error)),
+                StoreError::Corrupt { .. } if is_doubtful => return Err(self.give_up(error)),
+                // It may be redb's memory that is wrong.
+                StoreError::Corrupt { .. } => is_doubtful = true,
+                _ => {
+                    is_doubtful = false;
+                    self.tell_failing(&error);
+                    is_last = self.shared.pause(pause);
+                    pause = LONGEST_PAUSE.min(pause * 2);
+                }
             }
-            let is_last = self.shared.pause(pause);
-            pause = LONGEST_PAUSE.min(pause * 2);
-            let reopened = self.database.reopen();
-            match reopened.and_then(|()| attempt(&mut self.database)) {
+            match again(&mut self.database) {
                 Ok(done) => {
-                    self.failing = false;
-                    self.tell_room();
+                    if std::mem::take(&mut self.failing) {
+                        self.tell_room();
+                    }
                     return Ok(done);
                 }
-                Err(again) if is_last => return Err(again),
-                Err(again) => error = again,
+                Err(next) if is_last => return Err(next),
+                Err(next) => error = next,
             }
         }
+    }
+
+    /// The disk is full: most of the reserve goes.
+    fn make_room(&mut self) {
+        let was_full = self.space.is_full();
+        self.space.give_way();
+        if !was_full {
+            self.tell_room();
+        }
+    }
+
+    fn tell_failing(&mut self, error: &StoreError) {
+        if !self.failing {
+            self.failing = true;
+            self.witness.state(StoreState::Failing, &error.to_string());
+        }
+    }
+
+    /// The file is corrupt, or may be: the next start finds out.
+    fn give_up(&mut self, error: StoreError) -> StoreError {
+        self.database.abandon();
+        suspicion::note(&self.shared.path, &error);
+        self.tell_failing(&error);
+        self.witness.broken(&error);
+        error
     }
 }
 

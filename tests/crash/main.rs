@@ -5,6 +5,7 @@
 
 mod backend;
 mod broker;
+mod doubt;
 mod file;
 mod format;
 mod full;

@@ -32,6 +32,7 @@ struct Seen {
     letters: Vec<Letters>,
     states: Vec<(StoreState, String)>,
     rooms: usize,
+    broken: Vec<StoreError>,
 }
 
 impl Log {
@@ -52,6 +53,11 @@ impl Log {
 
     pub(crate) fn wait_for(&self, turn: usize) {
         drop(self.wait(|seen| seen.committed.last() >= Some(&number(turn))));
+    }
+
+    /// Waits for the end of the store, and gives its reason.
+    pub(crate) fn broken(&self) -> StoreError {
+        self.wait(|seen| !seen.broken.is_empty()).broken[0].clone()
     }
 
     pub(crate) fn states(&self) -> Vec<StoreState> {
@@ -81,6 +87,10 @@ impl Witness for Log {
 
     fn room(&self) {
         self.add(|seen| seen.rooms += 1);
+    }
+
+    fn broken(&self, error: &StoreError) {
+        self.add(|seen| seen.broken.push(error.clone()));
     }
 }
 

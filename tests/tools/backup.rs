@@ -163,6 +163,7 @@ impl Witness for Nobody {
     fn letters(&self, _: kedgemq::turn::Letters) {}
     fn state(&self, _state: StoreState, _why: &str) {}
     fn room(&self) {}
+    fn broken(&self, _: &kedgemq::store::StoreError) {}
 }
 
 /// What is left of a backup when the broker stops meanwhile: nothing, and the broker stops.
