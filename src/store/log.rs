@@ -11,6 +11,7 @@ use super::encoding::{Broken, Reader};
 use super::fault::Fault;
 use super::index::{Index, Place};
 use super::record::LogRecord;
+use super::whole::for_each_row;
 
 /// The table.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -166,10 +167,8 @@ pub(super) fn read_all(
     let mut long: Vec<u8> = Vec::new();
     let mut first = None;
     let mut left = 0;
-    for item in table.iter()? {
-        let (key, row) = item?;
-        let key = key.value();
-        let (follow, part) = open_row(key, row.value())?;
+    for_each_row(table, "log", |key, row| {
+        let (follow, part) = open_row(key, row)?;
         match first {
             None if follow == 0 => index_segment(index, key, 1, part)?,
             None => {
@@ -191,7 +190,8 @@ pub(super) fn read_all(
         settle(index)?;
         left = follow;
         next = key + 1;
-    }
+        Ok(())
+    })?;
     if let Some(start) = first {
         return Err(LogError::Broken(start).into());
     }

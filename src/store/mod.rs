@@ -55,6 +55,7 @@ mod source;
 mod space;
 mod suspicion;
 mod task;
+mod whole;
 mod writer;
 
 pub use backup::{BackupError, Copied, Snapshot};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadTransaction;
 
 use crate::turn::{Backlog, Copy, Marks, OwnerId, Record};
 
@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::index::Index;
 use super::load::CopyReader;
 use super::row::RowKey;
+use super::whole::for_each_row;
 
 /// All that is stored, as records.
 pub(super) fn restore(
@@ -26,51 +27,40 @@ pub(super) fn restore(
     marks: Marks,
 ) -> Result<Vec<Record>, Fault> {
     let mut records = vec![Record::Marks(marks)];
-    let sessions = read.open_table(SESSIONS)?;
-    for row in sessions.iter()? {
-        let (key, value) = row?;
-        let (id, part) = key.value();
-        records.push(record(RowKey::Session(id, part), value.value(), "sessions")?);
-    }
-    let groups = read.open_table(GROUPS)?;
-    for row in groups.iter()? {
-        let (key, value) = row?;
-        let (id, part) = key.value();
-        records.push(record(RowKey::Group(id, part), value.value(), "groups")?);
-    }
-    let subscriptions = read.open_table(SUBSCRIPTIONS)?;
-    for row in subscriptions.iter()? {
-        let (key, value) = row?;
-        let (id, filter) = key.value();
-        let key = RowKey::Subscription(id, filter.into());
-        records.push(record(key, value.value(), "subscriptions")?);
-    }
+    for_each_row(&read.open_table(SESSIONS)?, "sessions", |(id, part), value| {
+        add(&mut records, RowKey::Session(id, part), value, "sessions")
+    })?;
+    for_each_row(&read.open_table(GROUPS)?, "groups", |(id, part), value| {
+        add(&mut records, RowKey::Group(id, part), value, "groups")
+    })?;
+    for_each_row(&read.open_table(SUBSCRIPTIONS)?, "subscriptions", |(id, filter), value| {
+        add(&mut records, RowKey::Subscription(id, filter.into()), value, "subscriptions")
+    })?;
     let (copies, backlogs) = queues(read, index)?;
     records.extend(copies.into_iter().map(Record::Queued));
     records.extend(backlogs.into_values().map(Record::Backlog));
     let received = index.received().into_iter();
     records.extend(received.map(|(session, packet_id)| Record::Received { session, packet_id }));
-    let retained = read.open_table(RETAINED)?;
-    for row in retained.iter()? {
-        let (key, value) = row?;
-        let key = RowKey::Retained(key.value().into());
-        records.push(record(key, value.value(), "retained")?);
-    }
-    let dead = read.open_table(DEAD)?;
-    for row in dead.iter()? {
-        let (key, value) = row?;
-        records.push(record(RowKey::Dead(key.value()), value.value(), "dead")?);
-    }
-    let tasks = read.open_table(TASKS)?;
-    for row in tasks.iter()? {
-        let (key, value) = row?;
-        records.push(record(RowKey::Task(key.value()), value.value(), "tasks")?);
-    }
+    for_each_row(&read.open_table(RETAINED)?, "retained", |topic, value| {
+        add(&mut records, RowKey::Retained(topic.into()), value, "retained")
+    })?;
+    for_each_row(&read.open_table(DEAD)?, "dead", |id, value| {
+        add(&mut records, RowKey::Dead(id), value, "dead")
+    })?;
+    for_each_row(&read.open_table(TASKS)?, "tasks", |id, value| {
+        add(&mut records, RowKey::Task(id), value, "tasks")
+    })?;
     Ok(records)
 }
 
-fn record(key: RowKey, value: &[u8], table: &'static str) -> Result<Record, Fault> {
-    key.record(value).map_err(|Broken| Fault::Row(table))
+fn add(
+    records: &mut Vec<Record>,
+    key: RowKey,
+    value: &[u8],
+    table: &'static str,
+) -> Result<(), Fault> {
+    records.push(key.record(value).map_err(|Broken| Fault::Row(table))?);
+    Ok(())
 }
 
 /// The copies that do not wait, by owner and message, and the backlogs of those that do.

@@ -32,6 +32,21 @@ pub(crate) fn fill_open(path: &Path, seed: u64, turns: u64) -> (Database, Model)
     (database, workload.model)
 }
 
+/// Makes a data file of turns for subscribers that are slow, most of whose copies are out of the
+/// log. It is still open.
+pub(crate) fn fill_cold(path: &Path, seed: u64, turns: u64) -> (Database, Model) {
+    let (mut database, _) = open(Options::new(path)).unwrap();
+    database.limit_log(300_000);
+    database.limit_hot(10_000);
+    let mut workload = Workload::slow(seed);
+    for turn in 1..=turns {
+        let at = Checkpoint { at: Timestamp(turn), unix_ms: 1_000_000 + turn };
+        database.commit(&workload.turn(), at).unwrap();
+    }
+    assert!(database.cold_counts().chunks > 10);
+    (database, workload.model)
+}
+
 /// The questions for all queues of a model.
 pub(crate) fn loads(model: &Model) -> Vec<Load> {
     let owners = model.sessions.keys().chain(model.groups.keys());

@@ -46,10 +46,6 @@ fn nothing_wrong_comes_of_a_killed_brokers_file() {
 }
 
 fn damage_all(data: &Path, good: &[u8], model: &Model) {
-    let number = |name, default| {
-        let given = std::env::var(name).ok();
-        given.map_or(default, |text| text.parse().expect("a number"))
-    };
     let seed: u64 = number("SEED", 1);
     let path = file::in_directory(data);
     let mut seen = Vec::new();
@@ -74,6 +70,12 @@ fn damage_all(data: &Path, good: &[u8], model: &Model) {
         fs::remove_dir_all(data).unwrap();
     }
     assert!(seen.contains(&Outcome::Restored) && seen.contains(&Outcome::SetAside), "{seen:?}");
+}
+
+/// A number from the environment.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text| text.parse().expect("a number"))
 }
 
 /// What a start finds; fails when that is wrong.

@@ -24,6 +24,7 @@ mod dead;
 mod export;
 mod file;
 mod flips;
+mod large;
 mod mosquitto;
 mod peer;
 mod session;

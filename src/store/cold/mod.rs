@@ -24,6 +24,7 @@ use crate::turn::{Backlog, MessageId, OwnerId};
 use super::encoding::Broken;
 use super::entry::{Change, sooner};
 use super::fault::Fault;
+use super::whole::for_each_row;
 
 mod chunk;
 mod counts;
@@ -114,18 +115,16 @@ impl Cold {
     /// Reads the table `cold_index`.
     pub(super) fn read(index: &impl ReadableTable<RowKey, &'static [u8]>) -> Result<Self, Fault> {
         let mut cold = Self::default();
-        for row in index.iter()? {
-            let (key, row) = row?;
-            let (owner, first) = key.value();
+        for_each_row(index, "cold_index", |(owner, first), row| {
             let (owner, first) = (OwnerId(owner), MessageId(first));
             if first == FORGOTTEN {
-                chunk::check_forgotten(owner, row.value()).map_err(broken_index)?;
+                chunk::check_forgotten(owner, row).map_err(broken_index)?;
                 // It is behind all others of the owner.
                 cold.owners.remove(&owner);
                 cold.forgotten.insert(owner);
-                continue;
+                return Ok(());
             }
-            let row = IndexRow::read((owner, first), row.value()).map_err(broken_index)?;
+            let row = IndexRow::read((owner, first), row).map_err(broken_index)?;
             for (body, count) in row.references {
                 *cold.bodies.entry(body).or_default() += count;
                 cold.last_body = cold.last_body.max(body);
@@ -133,7 +132,8 @@ impl Cold {
             let summary = row.summary;
             let chunk = Chunk { summary, left: summary.left, open: None, dirty: None };
             cold.owners.entry(owner).or_default().insert(first, chunk);
-        }
+            Ok(())
+        })?;
         Ok(cold)
     }
 
