@@ -1,13 +1,14 @@
 //! What the broker makes of a broken data file: all is served, or the file is set aside and the
 //! broker says so and starts anew, or it is left alone and the broker ends with one line.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fastrand::Rng;
 use kedgemq::mqtt::QoS;
+use kedgemq::store::suspicion;
 
 use crate::command::end;
 use crate::damage::{Damage, set_aside};
@@ -149,6 +150,50 @@ fn a_directory_is_set_aside_and_each_start_says_how_many_there_are() {
     broker.restart();
     broker.wait_for_log("count=2");
     assert_eq!(set_aside(&broker.path("data")), aside);
+}
+
+/// Bytes change on the disk while the broker runs, where it reads them only when their client
+/// comes back.
+#[test]
+fn what_turns_out_corrupt_in_use_ends_the_broker_and_the_next_start_sets_it_aside() {
+    let mut broker = Broker::start_plain();
+    Peer::connect(broker.plain(), "away").subscribe("job/#");
+    let mut peer = Peer::connect(broker.plain(), "publisher");
+    let mut random = Rng::with_seed(9);
+    let mut payload = vec![0; 60_000];
+    random.fill(&mut payload);
+    let first = payload.clone();
+    // More than redb keeps in memory.
+    for number in 0..500 {
+        peer.publish(&format!("job/{number}"), QoS::AtLeastOnce, &payload);
+        random.fill(&mut payload);
+    }
+    drop(peer);
+    broker.restart();
+    let path = file::in_directory(&broker.path("data"));
+    let bytes = fs::read(&path).unwrap();
+    let data = OpenOptions::new().write(true).open(&path).unwrap();
+    let places = bytes.windows(16).enumerate().filter(|(_, found)| *found == &first[..16]);
+    for (at, _) in places {
+        data.write_all_at(b"something else!!", at as u64).unwrap();
+    }
+
+    Peer::connect(broker.plain(), "away");
+    assert_eq!(broker.wait_exit().code(), Some(1));
+    let log = broker.log().text();
+    let line = log.lines().find(|line| line.starts_with("kedgemq: ")).unwrap_or_default();
+    assert!(line.contains("the next start reads all of the data file"), "{log}");
+    assert!(line.contains(path.to_str().unwrap()) && line.contains("is corrupt"), "{log}");
+    assert_eq!(set_aside(&broker.path("data")).len(), 0);
+    assert!(suspicion(&path).is_some());
+
+    broker.restart();
+    broker.wait_for_log("all of it is read now");
+    let line = broker.wait_for_log("it was renamed");
+    assert!(line.contains("ERROR"), "{line}");
+    assert_eq!(set_aside(&broker.path("data")).len(), 1);
+    assert_eq!(suspicion(&path), None);
+    assert_eq!(served(&broker), Default::default());
 }
 
 /// Ends with one line, exit code `code`, and leaves the bytes alone.
