@@ -5,7 +5,7 @@
 //! moves it. So each copy is in exactly one place after every commit, and after a restart the rest
 //! goes on. An ended owner is forgotten when nothing of it is left.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Broker;
@@ -26,6 +26,10 @@ const SLICE_BYTES: u32 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Doomed {
     batches: VecDeque<Batch>,
+    /// How many batches are gone: the number of the first.
+    gone: u64,
+    /// The number of each owner's newest batch.
+    newest: BTreeMap<OwnerId, u64>,
     load: Option<Load>,
     lingering: Vec<Lingering>,
 }
@@ -84,6 +88,26 @@ struct Lingering {
 }
 
 impl Doomed {
+    fn push(&mut self, batch: Batch) {
+        self.newest.insert(batch.owner, self.gone + self.batches.len() as u64);
+        self.batches.push_back(batch);
+    }
+
+    fn pop(&mut self) -> Option<Batch> {
+        let batch = self.batches.pop_front()?;
+        if self.newest.get(&batch.owner) == Some(&self.gone) {
+            self.newest.remove(&batch.owner);
+        }
+        self.gone += 1;
+        Some(batch)
+    }
+
+    /// The newest batch of an owner.
+    fn newest_of(&mut self, owner: OwnerId) -> Option<&mut Batch> {
+        let at = self.newest.get(&owner)? - self.gone;
+        self.batches.get_mut(usize::try_from(at).ok()?)
+    }
+
     /// The name of a share group that ended, while copies of it are in flight.
     pub(super) fn lingering_name(&self, owner: OwnerId) -> Option<Arc<str>> {
         self.lingering.iter().find(|group| group.owner == owner).map(|group| group.name.clone())
@@ -97,21 +121,21 @@ impl Doomed {
 }
 
 impl Broker {
-    /// A copy without its body: it waits for it.
+    /// A copy without its body: it waits for it, with others of its owner, as one message that
+    /// many queues have may die in each of them, and each batch is a load of its own.
     pub(super) fn doom(&mut self, death: Death, name: Arc<str>, now: Timestamp) {
         let (owner, reason) = (death.owner, death.reason);
         let fits = |batch: &&mut Batch| {
             let newest = batch.copies.back().map(|copy| copy.entry.message);
-            batch.owner == owner
-                && batch.reason == reason
+            batch.reason == reason
                 && batch.rest.is_none()
                 && newest.is_none_or(|newest| newest < death.entry.message)
         };
-        match self.doomed.batches.back_mut().filter(fits) {
+        match self.doomed.newest_of(owner).filter(fits) {
             Some(batch) => batch.copies.push_back(death),
             None => {
                 let copies = VecDeque::from([death]);
-                self.doomed.batches.push_back(Batch { owner, name, reason, copies, rest: None });
+                self.doomed.push(Batch { owner, name, reason, copies, rest: None });
             }
         }
         self.timers.set(now, Timer::Burial);
@@ -148,7 +172,7 @@ impl Broker {
         let next = (stored && (is_wanted || !is_ended)).then_some(MessageId(0));
         let last = if is_ended { MessageId(u64::MAX) } else { MessageId(self.last_message) };
         let rest = Some(Rest { filters, stored, next, last, is_ended });
-        self.doomed.batches.push_back(Batch { owner, name, reason, copies, rest });
+        self.doomed.push(Batch { owner, name, reason, copies, rest });
         self.timers.set(now, Timer::Burial);
     }
 
@@ -191,7 +215,7 @@ impl Broker {
     }
 
     fn forget_owner(&mut self, turn: &mut Turn) {
-        let batch = self.doomed.batches.pop_front().expect("the caller saw it");
+        let batch = self.doomed.pop().expect("the caller saw it");
         let Some(rest) = batch.rest.filter(|rest| rest.is_ended) else {
             return;
         };
@@ -325,3 +349,6 @@ fn rest_load(batch: &Batch) -> Option<Load> {
     let (count, bytes) = (SLICE as u32, SLICE_BYTES);
     Some(Load { owner: batch.owner, first, last, count, bytes, expired_by: None })
 }
+
+#[cfg(test)]
+mod tests;
