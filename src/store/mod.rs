@@ -221,7 +221,9 @@ fn open_file(options: &Options, checked: bool) -> Result<(Database, Vec<Record>)
 }
 
 /// Opens what `factory` gives, at start and after each error; it must be the same storage each
-/// time. Nothing is set aside: `options.path` is but a name in errors.
+/// time. Nothing is set aside: `options.path` is but a name in errors. Nor is the newest commit
+/// noted apart, as for a file: that is written past redb, through a second handle, and what a
+/// factory gives has none.
 pub fn open_backend<B, F>(factory: F, options: Options) -> Result<(Database, Restored), StoreError>
 where
     B: redb::StorageBackend,
