@@ -24,7 +24,9 @@ const ASIDE: &str = ".broken-";
 type Open = Box<dyn Fn(redb::Builder, Time, u64) -> Result<redb::Database, DatabaseError> + Send>;
 
 /// Nor after a crash above this. That has a price: a small commit takes many times as long, as it
-/// writes redb's map of free pages and syncs twice.
+/// writes redb's map of free pages and syncs twice. Below, a start after a crash reads all of the
+/// file: of 1.6 GB with 0.8 GB in use it took 2.5 s, from memory and on a busy machine, where one
+/// after a stop took 0.6 s. A million small messages are a third of that at most.
 const REPAIRED: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Why it is opened.
