@@ -13,7 +13,9 @@ use crate::mqtt::{Message, QoS, ReasonCode, topic};
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Entry;
 use crate::time::Timestamp;
-use crate::turn::{DeadId, DeadIndex, DeadLetter, DeadReason, Event, OwnerId, Record, Turn};
+use crate::turn::{
+    DeadId, DeadIndex, DeadLetter, DeadReason, Event, OwnerId, Record, RecordNumber, Turn,
+};
 
 /// Whose copy a message is that nobody subscribed to.
 const NOBODY: OwnerId = OwnerId(0);
@@ -190,6 +192,14 @@ impl Broker {
             self.cemetery.watches_age = true;
             self.timers.set(now + AGE_INTERVAL, Timer::LetterAge);
         }
+    }
+
+    /// A letter stays dead, after a restart too: it is written again, without its retry.
+    pub(super) fn end_retry(&mut self, letter: &DeadLetter, turn: &mut Turn) -> RecordNumber {
+        if let Some(index) = self.cemetery.kept.get_mut(&letter.id) {
+            index.retry = None;
+        }
+        turn.record(Record::Dead(Box::new(DeadLetter { retry: None, ..letter.clone() })))
     }
 
     /// Whether a publish that would make a letter is refused, as there are enough.

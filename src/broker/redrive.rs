@@ -15,7 +15,7 @@ use crate::mqtt::Message;
 use crate::mqtt::message::Past;
 use crate::mqtt::properties::{PassedOn, append_user_property};
 use crate::time::Timestamp;
-use crate::turn::{DeadId, DeadLetter, DeadReason, LetterLoad, OwnerId, RecordNumber, Turn};
+use crate::turn::{DeadId, DeadLetter, DeadReason, LetterLoad, OwnerId, Turn};
 
 /// The largest share of a back-off that chance takes away.
 const JITTER: f64 = 0.2;
@@ -61,9 +61,10 @@ impl Broker {
             self.redrive_to_owner(letter, now, turn)
         };
         if !is_back {
-            // Its owner is gone or full: it stays dead, and whoever reads letters is told.
+            // Its owner is gone or full: it stays dead, and whoever reads letters is told, once.
+            let until = self.end_retry(letter, turn);
             let publication = Arc::new(self.letter_publication(letter));
-            self.route(&publication, None, RecordNumber::default(), now, turn);
+            self.route(&publication, None, until, now, turn);
         }
     }
 

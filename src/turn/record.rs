@@ -146,7 +146,8 @@ pub enum Record {
         /// Whether nobody is told that it is durable.
         lazy: bool,
     },
-    /// A copy died: it leaves its queue, if it was stored there, and is kept as a dead letter.
+    /// A copy died: it leaves its queue, if it was stored there, and is kept as a dead letter. For
+    /// a letter that is kept: this is what it is from now on.
     Dead(Box<DeadLetter>),
     /// A dead letter is kept, given back at start in place of the whole of it.
     DeadIndex(DeadIndex),

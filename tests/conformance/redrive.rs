@@ -237,6 +237,31 @@ fn a_retry_survives_a_crash() {
 }
 
 #[test]
+fn a_retry_that_found_no_owner_is_over_and_told_once_also_after_a_crash() {
+    let mut rig = with_retry(1);
+    let reader = rig.connect(v5("reader").stored());
+    rig.subscribe(reader, "$dead/#", 1);
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    let id = rig.packet_id(client);
+    rig.send(client, Packet::PubAck(refusal(id, ReasonCode::UNSPECIFIED_ERROR)));
+    rig.operate(|broker, now, turn| broker.handle_delete("c", now, turn));
+    rig.wait(11);
+    let id = rig.packet_id(reader);
+    rig.send(reader, Packet::PubAck(ack(id)));
+    rig.crash();
+    let reader = rig.connect(v5("reader").stored());
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "a", 1);
+    rig.wait(30);
+    assert_eq!(rig.lines(client), NOTHING, "what was left dead is not redriven by itself");
+    assert_eq!(rig.lines(reader), NOTHING, "nobody hears of a letter twice");
+    assert_eq!(rig.dead(), ["rejected c x"]);
+}
+
+#[test]
 fn what_a_group_member_rejected_comes_back_as_a_new_message_to_its_topic() {
     // [MQTT-4.8.2-6]
     let mut rig = with_retry(1);

@@ -82,8 +82,10 @@ impl Store {
             Record::Dead(letter) => {
                 self.marks.dead = self.marks.dead.max(letter.id.0);
                 self.copies.remove(&(letter.owner, letter.message_id));
+                let is_over = letter.retry.is_none();
                 let known = self.dead.insert(letter.id, *letter);
-                assert!(known.is_none(), "the id of a dead letter was used again");
+                let is_fit = known.is_none_or(|known| is_over && known.retry.is_some());
+                assert!(is_fit, "the id of a dead letter was used again");
             }
             Record::DeadForgotten { id } => {
                 assert!(self.dead.remove(&id).is_some(), "forgot an unknown dead letter");
