@@ -1,8 +1,5 @@
-//! A disk in memory that can crash and fail.
-//!
-//! It knows what a sync made durable and what was written since. A crash keeps all that is
-//! durable, and of the rest a seeded random subset, torn at 512 bytes. It can have room for some
-//! pages only, as a file with holes has on a full disk.
+//! A disk in memory that can crash at every sync, and fail at every operation. It can have room
+//! for some pages only, as a file with holes has on a full disk.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
-const SECTOR: usize = 512;
+use crate::platter::Platter;
+
 const PAGE: usize = 4096;
 const ENOSPC: i32 = 28;
 
@@ -26,9 +24,7 @@ type Room = Arc<dyn Fn() -> usize + Send + Sync>;
 
 #[derive(Default)]
 struct State {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<Change>,
+    platter: Platter,
     /// Writes, changes of length and syncs so far.
     operations: u64,
     syncs: u64,
@@ -41,11 +37,6 @@ struct State {
     room: Option<Room>,
     /// Writes that found no room.
     refused: u64,
-}
-
-enum Change {
-    Write(usize, Vec<u8>),
-    Length(usize),
 }
 
 /// Operations that fail.
@@ -74,11 +65,7 @@ impl Disk {
     /// A disk with this content, all of it durable.
     pub(crate) fn with_content(content: Vec<u8>) -> Self {
         let disk = Self::default();
-        {
-            let mut state = disk.lock();
-            state.live.clone_from(&content);
-            state.durable = content;
-        }
+        disk.lock().platter = Platter::with_content(content);
         disk
     }
 
@@ -134,7 +121,7 @@ impl Disk {
 
     /// Bytes of the file.
     pub(crate) fn size(&self) -> usize {
-        self.lock().live.len()
+        self.lock().platter.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,44 +159,9 @@ impl State {
 
     fn crash_image(&self) -> Vec<u8> {
         let mut random = fastrand::Rng::with_seed(self.seed ^ self.syncs.rotate_left(32));
-        let mut image = self.durable.clone();
-        // All, nothing, and all between.
-        let survive = f64::from(random.u32(0..=4)) / 4.0;
-        for change in &self.unsynced {
-            match change {
-                Change::Length(len) if random.f64() < survive => image.resize(*len, 0),
-                Change::Length(_) => {}
-                Change::Write(offset, data) => {
-                    for (at, sector) in sectors(*offset, data) {
-                        if random.f64() < survive && at + sector.len() <= image.len() {
-                            image[at..at + sector.len()].copy_from_slice(sector);
-                        }
-                    }
-                }
-            }
-        }
-        image
+        let (content, _) = self.platter.survivors(&mut random);
+        content
     }
-
-    fn make_durable(&mut self) {
-        for change in self.unsynced.drain(..) {
-            match change {
-                Change::Length(len) => self.durable.resize(len, 0),
-                Change::Write(offset, data) => {
-                    self.durable[offset..offset + data.len()].copy_from_slice(&data);
-                }
-            }
-        }
-    }
-}
-
-/// Cuts a write where a torn one ends.
-fn sectors(offset: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let first = (SECTOR - offset % SECTOR).min(data.len());
-    let (head, rest) = data.split_at(first);
-    let parts = rest.chunks(SECTOR).enumerate();
-    let rest = parts.map(move |(index, part)| (offset + first + index * SECTOR, part));
-    std::iter::once((offset, head)).chain(rest)
 }
 
 impl fmt::Debug for Disk {
@@ -220,24 +172,19 @@ impl fmt::Debug for Disk {
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock().live.len() as u64)
+        Ok(self.lock().platter.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.lock();
-        let start = usize::try_from(offset).unwrap();
-        let bytes = state.live.get(start..start + out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        self.lock().platter.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.operate()?;
         let len = usize::try_from(len).unwrap();
-        state.live.resize(len, 0);
         state.pages.split_off(&len.div_ceil(PAGE));
-        state.unsynced.push(Change::Length(len));
+        state.platter.set_len(len);
         Ok(())
     }
 
@@ -254,11 +201,8 @@ impl StorageBackend for Disk {
         let mut state = self.lock();
         let result = state.operate();
         match (&result, state.failure) {
-            (Err(_), Some(failure)) if failure.fate == Fate::Lost => {
-                state.unsynced.clear();
-                state.live = state.durable.clone();
-            }
-            _ => state.make_durable(),
+            (Err(_), Some(failure)) if failure.fate == Fate::Lost => state.platter.forget(),
+            _ => state.platter.sync(),
         }
         result
     }
@@ -266,10 +210,8 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
         state.operate()?;
-        let start = usize::try_from(offset).unwrap();
-        state.allocate(start, data.len())?;
-        state.live[start..start + data.len()].copy_from_slice(data);
-        state.unsynced.push(Change::Write(start, data.to_vec()));
+        state.allocate(usize::try_from(offset).unwrap(), data.len())?;
+        state.platter.write(offset, data);
         Ok(())
     }
 }

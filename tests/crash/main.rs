@@ -10,6 +10,8 @@ mod file;
 mod format;
 mod full;
 mod model;
+#[path = "../harness/platter.rs"]
+mod platter;
 mod store;
 mod thread;
 mod workload;

@@ -1,7 +1,5 @@
-//! A disk that crashes, fails, fills up and lies, as it is told. What was written and not synced
-//! survives a power cut as a seeded random subset, torn at 512 bytes.
+//! A disk that crashes, fails, fills up and lies, as it is told.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use fastrand::Rng;
 use redb::StorageBackend;
 
-const SECTOR: usize = 512;
+use crate::platter::Platter;
+
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
@@ -34,9 +33,7 @@ pub(crate) struct Disk {
 
 struct State {
     rng: Rng,
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<Change>,
+    platter: Platter,
     weather: Weather,
     ignores_sync: bool,
     /// Operations until the power is cut.
@@ -48,18 +45,11 @@ struct State {
     torn: u64,
 }
 
-enum Change {
-    Write(usize, Vec<u8>),
-    Length(usize),
-}
-
 impl Disk {
     pub(crate) fn new(seed: u64, ignores_sync: bool) -> Self {
         let state = State {
             rng: Rng::with_seed(seed),
-            live: Vec::new(),
-            durable: Vec::new(),
-            unsynced: Vec::new(),
+            platter: Platter::default(),
             weather: Weather::Fine,
             ignores_sync,
             power_left: None,
@@ -85,14 +75,15 @@ impl Disk {
         let mut state = self.lock();
         state.fail_power();
         let image = state.image.take().expect("the power failed");
-        state.restart(image);
+        state.platter = Platter::with_content(image);
+        state.restart();
     }
 
     /// The process died, and the operating system keeps what it was given.
     pub(crate) fn keep_all(&self) {
         let mut state = self.lock();
-        let live = state.live.clone();
-        state.restart(live);
+        state.platter.sync();
+        state.restart();
     }
 
     /// Operations that failed, writes that found no space, and power cuts that tore something.
@@ -132,71 +123,15 @@ impl State {
         if self.image.is_some() {
             return;
         }
-        let mut image = self.durable.clone();
-        // All, nothing, and all between.
-        let survive = f64::from(self.rng.u32(0..=4)) / 4.0;
-        let (mut kept, mut lost) = (0, 0);
-        for change in &self.unsynced {
-            match change {
-                Change::Length(len) if self.rng.f64() < survive => image.resize(*len, 0),
-                Change::Length(_) => {}
-                Change::Write(offset, data) => {
-                    for (at, sector) in sectors(*offset, data) {
-                        if self.rng.f64() < survive && at + sector.len() <= image.len() {
-                            image[at..at + sector.len()].copy_from_slice(sector);
-                            kept += 1;
-                        } else {
-                            lost += 1;
-                        }
-                    }
-                }
-            }
-        }
-        self.torn += u64::from(kept > 0 && lost > 0);
-        self.image = Some(image);
+        let (content, is_torn) = self.platter.survivors(&mut self.rng);
+        self.torn += u64::from(is_torn);
+        self.image = Some(content);
     }
 
-    fn restart(&mut self, content: Vec<u8>) {
-        self.live.clone_from(&content);
-        self.durable = content;
-        self.unsynced.clear();
+    fn restart(&mut self) {
         self.power_left = None;
         self.image = None;
     }
-
-    fn make_durable(&mut self) {
-        for change in self.unsynced.drain(..) {
-            match change {
-                Change::Length(len) => self.durable.resize(len, 0),
-                Change::Write(offset, data) => {
-                    self.durable[offset..offset + data.len()].copy_from_slice(&data);
-                }
-            }
-        }
-    }
-
-    /// What a failed sync may leave: the pages are dropped, as if they had never been written.
-    fn forget_unsynced(&mut self) {
-        let mut before = BTreeMap::new();
-        for change in self.unsynced.drain(..) {
-            if let Change::Write(offset, data) = change {
-                before.insert(offset, data.len());
-            }
-        }
-        let len = self.live.len();
-        self.live.clone_from(&self.durable);
-        self.live.resize(len, 0);
-        self.durable.resize(len, 0);
-    }
-}
-
-/// Cuts a write where a torn one ends.
-fn sectors(offset: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let first = (SECTOR - offset % SECTOR).min(data.len());
-    let (head, rest) = data.split_at(first);
-    let parts = rest.chunks(SECTOR).enumerate();
-    let rest = parts.map(move |(index, part)| (offset + first + index * SECTOR, part));
-    std::iter::once((offset, head)).chain(rest)
 }
 
 impl fmt::Debug for Disk {
@@ -207,7 +142,7 @@ impl fmt::Debug for Disk {
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock().live.len() as u64)
+        Ok(self.lock().platter.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -221,22 +156,18 @@ impl StorageBackend for Disk {
             state.failed += 1;
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        let start = usize::try_from(offset).expect("it is small");
-        let bytes = state.live.get(start..start + out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        state.platter.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.operate()?;
         let len = usize::try_from(len).expect("it is small");
-        if state.weather == Weather::Full && len > state.live.len() {
+        if state.weather == Weather::Full && len > state.platter.len() {
             state.refused_space += 1;
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        state.live.resize(len, 0);
-        state.unsynced.push(Change::Length(len));
+        state.platter.set_len(len);
         Ok(())
     }
 
@@ -246,10 +177,10 @@ impl StorageBackend for Disk {
         let forgets = matches!(state.weather, Weather::Failing { forgets: true, .. });
         match &result {
             Err(_) if state.image.is_some() => {}
-            Err(_) if forgets => state.forget_unsynced(),
-            Err(_) => state.make_durable(),
+            Err(_) if forgets => state.platter.forget(),
+            Err(_) => state.platter.sync(),
             Ok(()) if state.ignores_sync => {}
-            Ok(()) => state.make_durable(),
+            Ok(()) => state.platter.sync(),
         }
         result
     }
@@ -261,9 +192,7 @@ impl StorageBackend for Disk {
             state.refused_space += 1;
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        let start = usize::try_from(offset).expect("it is small");
-        state.live[start..start + data.len()].copy_from_slice(data);
-        state.unsynced.push(Change::Write(start, data.to_vec()));
+        state.platter.write(offset, data);
         Ok(())
     }
 }

@@ -13,6 +13,8 @@ mod engine;
 mod history;
 mod network;
 mod plan;
+#[path = "../harness/platter.rs"]
+mod platter;
 mod runs;
 mod storage;
 mod world;
