@@ -49,11 +49,13 @@ pub(super) fn unix_ms() -> u64 {
 }
 
 /// Whether the wall clock shows something else than `wall` says it should.
-pub(super) fn has_jumped(wall: WallClock, now: Timestamp, unix_ms: u64) -> bool {
+pub fn has_jumped(wall: WallClock, now: Timestamp, unix_ms: u64) -> bool {
     wall.unix_ms(now).abs_diff(unix_ms) > JUMP
 }
 
-fn downtime(stopped: u64, started: u64, max: Duration) -> Duration {
+/// How long the broker was down, when the wall clock showed `stopped` at its last sign of life and
+/// `started` at its start, in milliseconds since 1970: 0 where that cannot be, or is above `max`.
+pub fn downtime(stopped: u64, started: u64, max: Duration) -> Duration {
     let down = started.checked_sub(stopped).map(Duration::from_millis);
     down.filter(|down| *down <= max).unwrap_or_default()
 }

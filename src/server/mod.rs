@@ -41,6 +41,7 @@ use crate::store;
 use crate::time::WallClock;
 
 #[doc(hidden)] // For the simulation.
+pub use clock::{downtime, has_jumped};
 pub use outbox::Order;
 
 use accept::{Gate, accept};
