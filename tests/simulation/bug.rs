@@ -21,4 +21,16 @@ pub(crate) enum Bug {
     SkipsSync,
     /// A session's Packet Identifiers begin anew after a restart.
     ReusesIdentifiers,
+    /// Some copies that are dropped are not counted.
+    ForgetsToCount,
+    /// Time jumps with the clock on the wall.
+    WallClockDrives,
+    /// Whatever the wall clock says of a downtime is believed.
+    TrustsDowntime,
+    /// The core does not hear that a right to read was withdrawn.
+    SkipsReadRight,
+    /// The core does not hear that a right to publish was withdrawn.
+    SkipsPublishRight,
+    /// A redriven letter stays in the store.
+    RedriveKeepsLetter,
 }

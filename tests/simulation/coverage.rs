@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kedgemq::turn::DeadReason;
 
-use crate::history::{Fact, History, Kind, Use};
+use crate::history::{Departure, Entered, Fact, History, Kind, Use};
 
 /// How often each kind of event happened.
 #[derive(Clone, Debug, Default)]
@@ -13,16 +13,19 @@ pub(crate) struct Coverage {
 }
 
 /// What every normal set of seeds must reach.
-pub(crate) const EXPECTED: [&str; 46] = [
+pub(crate) const EXPECTED: [&str; 62] = [
     "a client does not read",
     "acknowledged QoS 1",
     "acknowledged QoS 2",
     "AUTH out of the blue",
     "clean starts",
+    "clock jumps",
+    "clock jumps while it is down",
     "cold moves",
     "commits",
     "copies loaded",
     "copies of transient sessions counted",
+    "counted without a letter",
     "crashes in a commit",
     "cuts",
     "dead letters read",
@@ -33,15 +36,25 @@ pub(crate) const EXPECTED: [&str; 46] = [
     "died: session_cleared",
     "died: session_expired",
     "died: too_large",
+    "died: unauthorized",
     "disk operations failed",
+    "downtimes that cannot be",
     "keep alive passed",
     "killed",
+    "letters aged or over the quota",
+    "letters purged",
+    "letters redriven to their owner",
+    "letters redriven to their topic",
+    "letters retried by themselves",
     "log collections",
     "no room in the store's queue",
     "outages",
     "overruns the window",
     "power cut",
     "publishes refused",
+    "publishes refused for a full queue",
+    "publishes without the right, 3.1.1",
+    "publishes without the right, 5.0",
     "publishes sent again",
     "QoS 2 known by its identifier",
     "refused CONNECT",
@@ -49,6 +62,7 @@ pub(crate) const EXPECTED: [&str; 46] = [
     "retained changes",
     "retained deliveries",
     "retained messages cleared",
+    "rights changed",
     "second CONNECT",
     "sends what is no packet",
     "sent again with DUP",
@@ -57,6 +71,8 @@ pub(crate) const EXPECTED: [&str; 46] = [
     "silent deaths",
     "stopped in order",
     "take-overs",
+    "tasks cancelled",
+    "tasks that went on after a crash",
     "the store fails or recovers",
     "torn by a power cut",
     "wills",
@@ -91,7 +107,7 @@ impl Coverage {
 
     /// Counts what the event log shows.
     pub(crate) fn read(&mut self, history: &History) {
-        let mut members = BTreeSet::new();
+        let (mut members, mut counted_only) = (BTreeSet::new(), Vec::new());
         for (_, _, fact) in history.facts() {
             match fact {
                 Fact::Subscribe { client, filter, .. } if filter.starts_with("$share/") => {
@@ -110,7 +126,9 @@ impl Coverage {
                 }
                 Fact::Told { kind: Kind::PubAck, .. } => self.count("acknowledged QoS 1"),
                 Fact::Told { kind: Kind::PubComp, .. } => self.count("acknowledged QoS 2"),
-                Fact::Letter(letter) => self.died(letter.reason),
+                Fact::Letter(letter) if letter.reason != DeadReason::Unauthorized => {
+                    self.died(letter.reason);
+                }
                 Fact::Arrived(arrival) => {
                     if members.contains(&arrival.client) {
                         self.count("share group deliveries");
@@ -134,8 +152,29 @@ impl Coverage {
                     }
                 }
                 Fact::Subscribed { .. } => self.count("subscriptions"),
+                Fact::Ledger { entered, .. } => self.entered(entered, &counted_only),
+                Fact::Limits { counted_only: off, .. } => counted_only.clone_from(off),
                 _ => {}
             }
+        }
+    }
+
+    fn entered(&mut self, entered: &Entered, counted_only: &[DeadReason]) {
+        match entered {
+            Entered::Died { reason: DeadReason::Unauthorized, .. } => {
+                self.died(DeadReason::Unauthorized);
+            }
+            Entered::Counted { dead, .. } => {
+                let off = counted_only.iter().map(|reason| dead[*reason as usize]);
+                self.add("counted without a letter", off.sum());
+            }
+            Entered::Forgotten { how, .. } => self.count(match how {
+                Departure::ToOwner => "letters redriven to their owner",
+                Departure::ToTopic => "letters redriven to their topic",
+                Departure::Purged => "letters purged",
+                Departure::Dropped => "letters aged or over the quota",
+            }),
+            _ => {}
         }
     }
 

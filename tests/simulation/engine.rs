@@ -8,12 +8,13 @@ use kedgemq::broker::Broker;
 use kedgemq::mqtt::codec::{self, DecodeError};
 use kedgemq::mqtt::reply::EncodeContext;
 use kedgemq::mqtt::{Packet, QoS, Reply, Version};
-use kedgemq::server::Order;
+use kedgemq::server::{Order, has_jumped};
 use kedgemq::store::Checkpoint;
 use kedgemq::time::{Timestamp, WallClock};
 use kedgemq::turn::{CloseCause, ConnectionId, Event, Outgoing, Output, RecordNumber, Turn};
 
 use crate::bug::Bug;
+use crate::ledger::Ledger;
 use crate::plan::UNIX_MS;
 use crate::storage::{News, Storage};
 
@@ -51,6 +52,10 @@ pub(crate) struct Engine {
     generation: u32,
     wanted: bool,
     pub(crate) events: Vec<Event>,
+    pub(crate) ledger: Ledger,
+    wall: WallClock,
+    /// How far the clock on the wall is from the world's.
+    jumped: i64,
     /// The largest outbox so far.
     pub(crate) largest: usize,
     pub(crate) starvations: u64,
@@ -58,21 +63,27 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(
-        broker: Broker,
+        mut broker: Broker,
         storage: Storage,
-        skew: i64,
+        (skew, now, jumped): (i64, u64, i64),
         outbox_limit: usize,
         packet_size: usize,
         bug: Option<Bug>,
     ) -> Self {
+        let time = Timestamp(now.saturating_add_signed(skew));
+        let wall = WallClock::new(time, unix_ms(now, jumped));
+        broker.set_wall_clock(wall);
         Self {
+            ledger: Ledger::new(&broker, bug),
+            wall,
+            jumped,
             broker,
             storage,
             outboxes: BTreeMap::new(),
             turn: Turn::default(),
             committed: RecordNumber(0),
             skew,
-            now: 0,
+            now,
             outbox_limit,
             packet_size,
             bug,
@@ -155,8 +166,18 @@ impl Engine {
         stalled.filter_map(|(id, out)| Some((out.stalled? + out.stall, *id))).min()
     }
 
+    /// The clock on the wall jumps; nobody is told.
+    pub(crate) fn jump(&mut self, jumped: i64) {
+        self.jumped = jumped;
+    }
+
     /// The core's time came.
     pub(crate) fn tick(&mut self) {
+        let (now, shown) = (self.time(), unix_ms(self.now, self.jumped));
+        if has_jumped(self.wall, now, shown) {
+            self.wall = WallClock::new(now, shown);
+            self.broker.set_wall_clock(self.wall);
+        }
         self.act(|engine| engine.call(Broker::handle_timeout));
     }
 
@@ -175,6 +196,11 @@ impl Engine {
             News::Loaded(loaded) => self.act(|engine| {
                 engine.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
             }),
+            News::Letters(letters) => self.act(|engine| {
+                let action = engine.broker.task().map(|task| task.action);
+                engine.ledger.give(&letters, action);
+                engine.call(|broker, now, turn| broker.handle_letters(&letters, now, turn));
+            }),
             News::Moved(_) => {}
             News::State(state, _) => self.act(|engine| {
                 engine.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
@@ -187,9 +213,21 @@ impl Engine {
         self.act(|engine| engine.call(Broker::handle_shutdown));
     }
 
-    /// The wall clock of the world's time line.
-    pub(crate) fn wall(now: u64, skew: i64) -> WallClock {
-        WallClock::new(Timestamp(now.saturating_add_signed(skew)), UNIX_MS + now)
+    /// An operator does something.
+    pub(crate) fn operate<T>(
+        &mut self,
+        act: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> T,
+    ) -> T {
+        let mut result = None;
+        self.act(|engine| {
+            engine.call(|broker, now, turn| result = Some(act(broker, now, turn)));
+        });
+        result.expect("it was called")
+    }
+
+    /// The last record that is known to be on disk.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.0
     }
 
     /// Takes up to `room` bytes for the socket.
@@ -224,14 +262,36 @@ impl Engine {
     }
 
     fn time(&self) -> Timestamp {
-        Timestamp(self.now.saturating_add_signed(self.skew))
+        let jumped = match self.bug {
+            Some(Bug::WallClockDrives) => self.jumped.max(0).cast_unsigned(),
+            _ => 0,
+        };
+        Timestamp(self.now.saturating_add_signed(self.skew) + jumped)
     }
 
     fn call(&mut self, handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn)) {
-        let now = self.time();
-        handle(&mut self.broker, now, &mut self.turn);
-        let overflowed = self.append();
+        let overflowed = self.step(handle);
         self.tell_all(overflowed);
+    }
+
+    /// One step of the core. Gives who is full now.
+    fn step(
+        &mut self,
+        handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn),
+    ) -> Vec<ConnectionId> {
+        let now = self.time();
+        let (records, events) = (self.turn.records.len(), self.turn.events.len());
+        self.ledger.before(&self.broker);
+        handle(&mut self.broker, now, &mut self.turn);
+        self.ledger.after(&self.broker, &self.turn, (records, events), now);
+        self.append()
+    }
+
+    fn take_packet(&mut self, id: ConnectionId, packet: Packet<'_>) {
+        if !self.outboxes[&id].closing {
+            self.ledger.hear(id, &packet, &self.broker);
+        }
+        self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
     }
 
     /// Tells the core of outboxes that became full or drained, and of those that then do.
@@ -247,9 +307,7 @@ impl Engine {
         else {
             return Vec::new();
         };
-        let now = self.time();
-        self.broker.handle_outbox(id, full, now, &mut self.turn);
-        self.append()
+        self.step(|broker, now, turn| broker.handle_outbox(id, full, now, turn))
     }
 
     /// Appends output in the order of the decisions. Gives who is full now.
@@ -288,11 +346,10 @@ impl Engine {
     fn finish(&mut self) {
         self.events.append(&mut self.turn.events);
         let wanted = std::mem::take(&mut self.wanted) || !self.turn.loads.is_empty();
-        if wanted || !self.turn.records.is_empty() || !self.turn.loads.is_empty() {
-            let checkpoint = Checkpoint { at: self.time(), unix_ms: UNIX_MS + self.now };
-            let last = self.turn.last_record();
-            let Turn { records, loads, .. } = &mut self.turn;
-            self.storage.submit(records, loads, last, wanted, checkpoint);
+        if wanted || !self.turn.records.is_empty() || !self.turn.letters.is_empty() {
+            let unix_ms = unix_ms(self.now, self.jumped);
+            let checkpoint = Checkpoint { at: self.time(), unix_ms };
+            self.storage.submit(&mut self.turn, wanted, checkpoint, self.now);
         }
         let sizes = self.outboxes.values().map(|outbox| outbox.unwritten.len());
         self.largest = self.largest.max(sizes.max().unwrap_or(0));
@@ -340,7 +397,7 @@ impl Engine {
         let broken = error.is_some();
         self.act(|engine| {
             for packet in packets {
-                engine.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+                engine.take_packet(id, packet);
             }
             if let Some(error) = error {
                 let cause = malformed(&error);
@@ -372,7 +429,9 @@ impl Engine {
                     0 => 60_000,
                     seconds => u64::from(seconds) * 1500,
                 };
-                let who = Identity { user: None, admission: Admission::Granted };
+                let user = Some(connect.client_id.into());
+                let who = Identity { user, admission: Admission::Granted };
+                self.ledger.connect(id, connect.client_id);
                 self.act(|engine| {
                     engine.call(|broker, now, turn| {
                         broker.handle_connect(id, who, *connect, now, turn);
@@ -426,6 +485,11 @@ impl Outbox {
         self.told_full = full;
         Some(full)
     }
+}
+
+/// What the clock on the wall shows.
+pub(crate) fn unix_ms(now: u64, jumped: i64) -> u64 {
+    (UNIX_MS + now).saturating_add_signed(jumped)
 }
 
 type Batch<'a> = (Vec<Packet<'a>>, usize, Option<DecodeError>);

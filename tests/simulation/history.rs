@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kedgemq::auth::Access;
 use kedgemq::mqtt::ReasonCode;
 use kedgemq::turn::DeadReason;
 
@@ -22,6 +23,85 @@ pub(crate) struct Publication {
     pub(crate) properties: Bytes,
     pub(crate) publisher: usize,
     pub(crate) is_will: bool,
+    /// Message Expiry Interval in seconds.
+    pub(crate) expiry: Option<u32>,
+}
+
+/// A session as the broker has it, for who owes whom what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub(crate) name: Tag,
+    pub(crate) stored: bool,
+    /// Topic Filters, QoS, No Local.
+    pub(crate) subscriptions: Vec<(Tag, u8, bool)>,
+}
+
+/// All sessions at one time.
+pub(crate) type Table = Arc<Vec<Seat>>;
+
+/// What a client may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) client: Tag,
+    pub(crate) topic: &'static str,
+    pub(crate) access: Access,
+}
+
+/// Where a letter went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// Back to its owner.
+    ToOwner,
+    /// To its topic again.
+    ToTopic,
+    /// An operator had it forgotten.
+    Purged,
+    /// The quota, or its age.
+    Dropped,
+}
+
+/// What the core did to copies, as its records and counters say. `record` is the newest record
+/// when it was done: what is above the last commit of a broker that dies may be undone.
+#[derive(Debug)]
+pub(crate) enum Entered {
+    /// A PUBLISH of QoS 1 or 2 was taken, or a will published.
+    Took {
+        topic: Tag,
+        tag: Tag,
+        publisher: Option<Tag>,
+        after: Option<Table>,
+    },
+    /// A retained message became a copy of a new subscriber.
+    Retained {
+        owner: Tag,
+        tag: Tag,
+    },
+    /// The client's PUBACK or PUBREC for it was handled.
+    Settled {
+        client: Tag,
+        tag: Tag,
+    },
+    Died {
+        id: u64,
+        owner: Tag,
+        tag: Tag,
+        reason: DeadReason,
+    },
+    /// A letter is not kept any longer.
+    Forgotten {
+        id: u64,
+        owner: Tag,
+        tag: Tag,
+        topic: Tag,
+        how: Departure,
+    },
+    /// The counters went up: deaths in the order of [`DeadReason::ALL`], copies of transient
+    /// sessions, dropped letters.
+    Counted {
+        dead: [u64; DeadReason::ALL.len()],
+        session_ended: u64,
+        dead_dropped: u64,
+    },
 }
 
 /// Which acknowledgement.
@@ -72,8 +152,9 @@ pub(crate) struct Letter {
     pub(crate) tag: Tag,
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
-    /// When it died, in milliseconds.
-    pub(crate) died: u64,
+    /// How often it was sent.
+    pub(crate) deliveries: u32,
+    pub(crate) qos: u8,
 }
 
 /// One thing that happened.
@@ -89,6 +170,42 @@ pub(crate) enum Fact {
     Limits {
         messages: usize,
         deliveries: u32,
+        /// Reasons of which no letters are kept.
+        counted_only: Vec<DeadReason>,
+        /// How long letters are kept, in milliseconds.
+        letter_age: u64,
+        /// Whether a publish may be refused as a queue is full.
+        refuses: bool,
+    },
+    /// All rights are there but these.
+    Rights {
+        denied: Vec<Denial>,
+    },
+    /// The clock on the wall jumped.
+    Jumped {
+        milliseconds: i64,
+    },
+    /// The broker's sessions, from here on.
+    Table(Table),
+    /// A PUBLISH came to the core.
+    Heard {
+        client: Tag,
+        tag: Tag,
+        topic: Tag,
+    },
+    /// A message is sent for the first time, so far as the broker knows.
+    Sent {
+        client: Tag,
+        tag: Tag,
+        topic: Tag,
+    },
+    Ledger {
+        record: u64,
+        entered: Entered,
+    },
+    /// An operator did something with letters.
+    Operated {
+        what: String,
     },
     Connect {
         client: usize,
@@ -98,6 +215,8 @@ pub(crate) enum Fact {
         expiry: u32,
         window: usize,
         will: Option<Arc<Publication>>,
+        /// Will Delay Interval in seconds.
+        will_delay: u32,
     },
     Accepted {
         client: usize,
@@ -207,6 +326,8 @@ pub(crate) enum Fact {
     },
     Crashed {
         how: &'static str,
+        /// The last record that is known to be on disk.
+        committed: u64,
     },
     Started,
     /// Copies that were never sent, in the store of a broker that starts.
@@ -305,10 +426,28 @@ fn short(fact: &Fact) -> String {
             let tag = tag.as_deref().unwrap_or("?");
             format!("c{client}/{connection} told {kind:?} {packet_id} {reason} «{tag}»")
         }
-        Fact::Connect { client, connection, clean, expiry, window, will } => {
+        Fact::Connect { client, connection, clean, expiry, window, will, .. } => {
             let will = will.as_ref().map_or("", |will| &*will.tag);
             format!("c{client}/{connection} CONNECT clean={clean} {expiry}s {window} «{will}»")
         }
+        Fact::Ledger { record, entered } => ledger_line(*record, entered),
+        Fact::Table(table) => format!("{} sessions", table.len()),
         other => format!("{other:?}"),
+    }
+}
+
+/// One line of the ledger.
+fn ledger_line(record: u64, entered: &Entered) -> String {
+    match entered {
+        Entered::Took { tag, .. } => format!("#{record} took «{tag}»"),
+        Entered::Retained { owner, tag } => format!("#{record} retained for {owner} «{tag}»"),
+        Entered::Settled { client, tag } => format!("#{record} settled by {client} «{tag}»"),
+        Entered::Died { id, owner, tag, reason } => {
+            format!("#{record} letter {id} {} {owner} «{tag}» dies", reason.as_str())
+        }
+        Entered::Forgotten { id, owner, tag, how, .. } => {
+            format!("#{record} letter {id} of {owner} «{tag}» goes: {how:?}")
+        }
+        counted @ Entered::Counted { .. } => format!("#{record} {counted:?}"),
     }
 }

@@ -11,10 +11,12 @@ mod coverage;
 mod disk;
 mod engine;
 mod history;
+mod ledger;
 mod network;
 mod plan;
 #[path = "../harness/platter.rs"]
 mod platter;
+mod rights;
 mod runs;
 mod storage;
 mod world;

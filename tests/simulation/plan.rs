@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use kedgemq::config::Settings;
+use kedgemq::config::{DeadLetters, Overflow, OverflowPolicies, OverflowRule, Retry, Settings};
+use kedgemq::turn::{Action, DeadReason};
 
 use crate::{disk, network};
 
@@ -23,7 +24,17 @@ pub(crate) enum Fault {
     Disk(disk::Weather),
     /// All open connections lose what is on its way.
     Outage,
+    /// The clock on the wall goes to this far from the true time, in milliseconds.
+    Jump(i64),
+    /// Some rights are withdrawn, others given back.
+    Rights,
+    /// An operator starts a task over all letters, at so many a second.
+    Task(Action, u32),
+    /// An operator cancels the task.
+    Cancel,
 }
+
+const YEAR: i64 = 365 * 24 * 3600 * 1000;
 
 /// A seed's world.
 #[derive(Clone, Debug)]
@@ -87,6 +98,10 @@ impl Plan {
         for _ in 0..rng.u32(..3) {
             faults.push((rng.u64(2_000..ends), Fault::Outage));
         }
+        let mut more = Rng::with_seed(rng.clone().u64(..));
+        settings.overflow = overflow(&mut more);
+        settings.dead_letters = dead_letters(&mut more);
+        operate(&mut more, ends, &mut faults);
         faults.sort_by_key(|(at, _)| *at);
         Self {
             settings,
@@ -98,6 +113,71 @@ impl Plan {
             hot_bytes: pick(rng, &[500, 3_000, 32 * 1024 * 1024]),
             ends,
             faults,
+        }
+    }
+}
+
+/// What happens to what a full queue does not take, by owner and topic.
+fn overflow(rng: &mut Rng) -> OverflowPolicies {
+    let rule = |owner: &str, topic: &str, policy| OverflowRule {
+        owner: wildmatch::WildMatch::new(owner),
+        topic: topic.to_owned(),
+        policy,
+    };
+    let rules = match rng.u32(..4) {
+        0 => vec![rule("all*", "t/a", Overflow::DropNewest), rule("two5", "t/#", Overflow::Refuse)],
+        1 => {
+            vec![rule("$share~*", "t/b", Overflow::Refuse), rule("*", "t/#", Overflow::DropNewest)]
+        }
+        _ => Vec::new(),
+    };
+    OverflowPolicies { rules, ..OverflowPolicies::default() }
+}
+
+/// Which letters are kept, how many and how long, and which come back by themselves.
+fn dead_letters(rng: &mut Rng) -> DeadLetters {
+    let mut letters = DeadLetters::default();
+    if rng.u32(..4) == 0 {
+        letters.reasons.retain(|_| rng.u32(..3) > 0);
+    }
+    match rng.u32(..8) {
+        0 => letters.max_count = 4,
+        1 => letters.max_age = Duration::from_secs(15),
+        _ => {}
+    }
+    if rng.u32(..4) == 0 {
+        let more = rng.bool().then_some([DeadReason::QueueFull, DeadReason::Expired]);
+        letters.retry = Retry {
+            reasons: [DeadReason::Rejected].into_iter().chain(more.into_iter().flatten()).collect(),
+            max: rng.u32(1..4),
+            backoff_min: Duration::from_millis(pick(rng, &[100, 2_000])),
+            backoff_max: Duration::from_secs(4),
+        };
+    }
+    letters
+}
+
+/// What operators do, and what clocks do.
+fn operate(rng: &mut Rng, ends: u64, faults: &mut Vec<(u64, Fault)>) {
+    if rng.u32(..3) == 0 {
+        for _ in 0..rng.u32(1..4) {
+            let years = pick(rng, &[-5, -1, 0, 1, 3]);
+            faults.push((rng.u64(2_000..ends), Fault::Jump(years * YEAR)));
+        }
+    }
+    if rng.u32(..3) == 0 {
+        for _ in 0..rng.u32(1..8) {
+            faults.push((rng.u64(2_000..ends), Fault::Rights));
+        }
+    }
+    if rng.u32(..3) == 0 {
+        let all = [Action::RedriveToOwner, Action::RedriveToTopic, Action::Purge];
+        for _ in 0..rng.u32(1..4) {
+            let at = rng.u64(2_000..ends);
+            faults.push((at, Fault::Task(pick(rng, &all), pick(rng, &[0, 2, 20]))));
+            if rng.u32(..3) == 0 {
+                faults.push((at + rng.u64(..3_000), Fault::Cancel));
+            }
         }
     }
 }

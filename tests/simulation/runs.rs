@@ -18,7 +18,7 @@ use crate::world::{CRASHING, World};
 const SEEDS: u64 = 300;
 
 /// Checkers of what is looked at in the end.
-const READ_THE_END: [&str; 3] = ["retained", "delivery", "order"];
+const READ_THE_END: [&str; 5] = ["retained", "delivery", "order", "accounting", "places"];
 
 /// A seed that failed.
 struct Failure {
@@ -129,7 +129,7 @@ fn no_seed_breaks_a_promise() {
 }
 
 /// A bug, how many seeds may pass before it is found, and the checkers that may find it.
-const BUGS: [(Bug, u64, &[&str]); 8] = [
+const BUGS: [(Bug, u64, &[&str]); 14] = [
     (Bug::AcknowledgesEarly, 20, &["delivery", "retained", "presence"]),
     (Bug::ForgetsReceived, 20, &["once"]),
     (Bug::ReleasesEarly, 30, &["once", "identifier"]),
@@ -138,6 +138,12 @@ const BUGS: [(Bug, u64, &[&str]); 8] = [
     (Bug::Lifo, 10, &["order"]),
     (Bug::SkipsSync, 10, &["delivery", "presence", "end"]),
     (Bug::ReusesIdentifiers, 30, &["identifier"]),
+    (Bug::ForgetsToCount, 10, &["accounting"]),
+    (Bug::WallClockDrives, 10, &["clock"]),
+    (Bug::TrustsDowntime, 20, &["clock", "presence"]),
+    (Bug::SkipsReadRight, 10, &["rights"]),
+    (Bug::SkipsPublishRight, 30, &["rights"]),
+    (Bug::RedriveKeepsLetter, 20, &["places"]),
 ];
 
 /// The first seed in which one of these checkers sees the bug, and all that saw something there.

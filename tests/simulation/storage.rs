@@ -6,7 +6,7 @@ use std::mem;
 
 use fastrand::Rng;
 use kedgemq::store::{Checkpoint, Database};
-use kedgemq::turn::{Load, Loaded, Record, RecordNumber, StoreState};
+use kedgemq::turn::{LetterLoad, Letters, Load, Loaded, Record, RecordNumber, StoreState, Turn};
 
 use crate::bug::Bug;
 
@@ -19,6 +19,7 @@ const LONGEST_PAUSE: u64 = 2000;
 pub(crate) enum News {
     Committed(RecordNumber),
     Loaded(Loaded),
+    Letters(Letters),
     /// So many copies moved to the cold tables with a commit.
     Moved(u64),
     State(StoreState, String),
@@ -31,6 +32,7 @@ struct Job {
     last: RecordNumber,
     checkpoint: Checkpoint,
     loads: VecDeque<Load>,
+    letters: VecDeque<LetterLoad>,
     /// The batch that `records` become; 0 when they are written.
     batch: u64,
     pause: u64,
@@ -49,6 +51,7 @@ pub(crate) struct Storage {
     urgent: bool,
     since: Option<u64>,
     loads: Vec<Load>,
+    letters: Vec<LetterLoad>,
     next_commit: u64,
     job: Option<Job>,
     failing: bool,
@@ -78,6 +81,7 @@ impl Storage {
             urgent: false,
             since: None,
             loads: Vec::new(),
+            letters: Vec::new(),
             next_commit: 0,
             job: None,
             failing: false,
@@ -89,12 +93,14 @@ impl Storage {
 
     pub(crate) fn submit(
         &mut self,
-        records: &mut Vec<Record>,
-        loads: &mut Vec<Load>,
-        last: RecordNumber,
+        turn: &mut Turn,
         wanted: bool,
         checkpoint: Checkpoint,
+        now: u64,
     ) {
+        let last = turn.last_record();
+        let Turn { records, loads, letters, .. } = turn;
+        self.letters.append(letters);
         self.urgent |= records.iter().any(|record| !record.is_lazy());
         self.pending.append(records);
         self.last = last;
@@ -104,7 +110,7 @@ impl Storage {
         let is_waiting = !self.pending.is_empty();
         self.urgent |= wanted && is_waiting;
         if is_waiting && self.since.is_none() {
-            self.since = Some(checkpoint_ms(checkpoint));
+            self.since = Some(now);
         }
         self.loads.append(loads);
     }
@@ -119,7 +125,15 @@ impl Storage {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.job.is_none() && self.pending.is_empty() && self.loads.is_empty()
+        self.job.is_none() && self.pending.is_empty() && !self.is_asked()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.failing
+    }
+
+    fn is_asked(&self) -> bool {
+        !self.loads.is_empty() || !self.letters.is_empty()
     }
 
     /// Whether a commit is under way.
@@ -137,7 +151,7 @@ impl Storage {
             Some(since) => Some(self.next_commit.max(since + LAZY)),
             None => None,
         };
-        let load = (!self.loads.is_empty() && !self.urgent).then_some(now);
+        let load = (self.is_asked() && !self.urgent).then_some(now);
         commit.into_iter().chain(load).min()
     }
 
@@ -181,6 +195,7 @@ impl Storage {
             && (self.urgent || self.since.is_some_and(|since| since + LAZY <= now));
         let mut job = empty_job(now + self.rng.u64(..=self.slowness));
         job.loads = mem::take(&mut self.loads).into();
+        job.letters = mem::take(&mut self.letters).into();
         if commits {
             job.records = mem::take(&mut self.pending);
             self.spoil(&mut job.records);
@@ -233,6 +248,12 @@ impl Storage {
             self.recovered(news);
             news.push(News::Loaded(loaded));
         }
+        while let Some(&load) = job.letters.front() {
+            let letters = self.database.letters(load).map_err(|error| error.to_string())?;
+            job.letters.pop_front();
+            self.recovered(news);
+            news.push(News::Letters(letters));
+        }
         Ok(())
     }
 
@@ -251,6 +272,14 @@ impl Storage {
             Some(Bug::CollectsNeeded) if self.rng.bool() => {
                 records.retain(|record| !matches!(record, Record::Removed { .. }));
             }
+            Some(Bug::RedriveKeepsLetter) => {
+                let follows = records.iter().skip(1).map(|next| {
+                    matches!(next, Record::Message { message, .. } if message.past.is_some())
+                });
+                let mut redrives = follows.chain([false]).collect::<Vec<_>>().into_iter();
+                let forgets = |record: &Record| matches!(record, Record::DeadForgotten { .. });
+                records.retain(|record| !(redrives.next() == Some(true) && forgets(record)));
+            }
             _ => {}
         }
     }
@@ -263,12 +292,8 @@ fn empty_job(at: u64) -> Job {
         last: RecordNumber(0),
         checkpoint: Checkpoint::default(),
         loads: VecDeque::new(),
+        letters: VecDeque::new(),
         batch: 0,
         pause: FIRST_PAUSE,
     }
-}
-
-/// The clock of the world when a turn was made.
-fn checkpoint_ms(checkpoint: Checkpoint) -> u64 {
-    checkpoint.unix_ms.saturating_sub(crate::plan::UNIX_MS)
 }

@@ -6,7 +6,8 @@ mod power;
 mod wire;
 
 use fastrand::Rng;
-use kedgemq::turn::{ConnectionId, Event};
+use kedgemq::mqtt::{ReasonCode, Version};
+use kedgemq::turn::{Action, ConnectionId, DeadReason, Event, LetterFilter};
 
 use crate::bug::Bug;
 use crate::clients::{Client, cast};
@@ -16,6 +17,7 @@ use crate::engine::Engine;
 use crate::history::{Fact, History};
 use crate::network::{self, Connection};
 use crate::plan::{Fault, Plan};
+use crate::rights::Rights;
 use crate::storage::News;
 
 /// After so long without anything new, all is said, in milliseconds: no will waits longer.
@@ -59,6 +61,9 @@ pub(crate) struct World {
     /// Kept only for its capacity.
     due: Vec<Due>,
     starts: u64,
+    /// How far the clock on the wall is from the true time, in milliseconds.
+    jumped: i64,
+    rights: Rights,
 }
 
 impl World {
@@ -69,8 +74,15 @@ impl World {
         let clients = cast(&mut rng);
         let mut history = History::default();
         let limits = &plan.settings.limits;
-        let (messages, deliveries) = (limits.queue_messages, limits.max_deliveries);
-        history.note(Fact::Limits { messages, deliveries });
+        let letters = &plan.settings.dead_letters;
+        let is_off = |reason: &DeadReason| !letters.reasons.contains(reason);
+        history.note(Fact::Limits {
+            messages: limits.queue_messages,
+            deliveries: limits.max_deliveries,
+            counted_only: DeadReason::ALL.into_iter().filter(is_off).collect(),
+            letter_age: u64::try_from(letters.max_age.as_millis()).expect("it is short"),
+            refuses: plan.settings.overflow.may_refuse(),
+        });
         for client in &clients {
             let (name, keeps_protocol) = (client.name.clone(), !client.temper.rascal);
             history.note(Fact::Client { client: client.index, name, keeps_protocol });
@@ -92,6 +104,8 @@ impl World {
             calm: false,
             due: Vec::new(),
             starts: 0,
+            jumped: 0,
+            rights: Rights::default(),
         }
     }
 
@@ -129,7 +143,9 @@ impl World {
             Due::Fault => self.next_fault(),
             Due::Start => self.start()?,
         }
+        self.note_ledger();
         self.flush();
+        self.note_ledger();
         self.note_events();
         Ok(())
     }
@@ -202,6 +218,11 @@ impl World {
                     self.coverage.count("the store fails or recovers");
                 }
                 News::Loaded(..) => self.coverage.count("copies loaded"),
+                News::Letters(letters) => {
+                    if letters.load.bytes == u32::MAX {
+                        self.coverage.count("letters retried by themselves");
+                    }
+                }
                 News::Committed(_) => self.coverage.count("commits"),
                 News::Moved(copies) => self.coverage.add("cold moves", *copies),
             }
@@ -221,7 +242,19 @@ impl World {
                     self.history.note(Fact::Lost { owner, count });
                 }
                 Event::TakenOver { .. } => self.coverage.count("take-overs"),
-                Event::PublishRefused { .. } => self.coverage.count("publishes refused"),
+                Event::PublishRefused { client_id, reason, .. } => {
+                    self.coverage.count("publishes refused");
+                    let is_unauthorized = reason == ReasonCode::NOT_AUTHORIZED;
+                    if is_unauthorized {
+                        let client = self.clients.iter().find(|client| *client.name == *client_id);
+                        self.coverage.count(match client.expect("all are known").version {
+                            Version::V5 => "publishes without the right, 5.0",
+                            Version::V311 => "publishes without the right, 3.1.1",
+                        });
+                    } else if engine.storage.is_ready() {
+                        self.coverage.count("publishes refused for a full queue");
+                    }
+                }
                 Event::Disconnected { reason, .. } if reason.0 == 0x8D => {
                     self.coverage.count("keep alive passed");
                 }
@@ -245,12 +278,72 @@ impl World {
             Fault::Stop => self.stop(),
             Fault::Disk(weather) => self.disk.set_weather(weather),
             Fault::Outage => self.outage(),
+            Fault::Jump(milliseconds) => {
+                self.jumped = milliseconds;
+                self.history.note(Fact::Jumped { milliseconds });
+                match &mut self.engine {
+                    Some(engine) => engine.jump(milliseconds),
+                    None => self.coverage.count("clock jumps while it is down"),
+                }
+                self.coverage.count("clock jumps");
+            }
+            Fault::Rights => {
+                self.rights.change(&mut self.rng);
+                self.set_rights();
+            }
+            Fault::Task(action, rate) => self.start_task(action, rate),
+            Fault::Cancel => self.cancel_task(),
+        }
+    }
+
+    fn set_rights(&mut self) {
+        self.history.note(Fact::Rights { denied: self.rights.denied.clone() });
+        self.coverage.count("rights changed");
+        if let Some(engine) = &mut self.engine {
+            engine.broker.set_acl(self.rights.acl(self.bug));
+        }
+    }
+
+    fn start_task(&mut self, action: Action, rate: u32) {
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        let id = engine.operate(|broker, now, turn| {
+            broker.handle_task(action, LetterFilter::default(), rate, now, turn)
+        });
+        if id.is_some() {
+            self.history.note(Fact::Operated { what: format!("{action:?} at {rate}/s") });
+            self.coverage.count("tasks started");
+        }
+    }
+
+    fn cancel_task(&mut self) {
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        let Some(id) = engine.broker.task().map(|task| task.id) else {
+            return;
+        };
+        if engine.operate(|broker, _, turn| broker.handle_cancel(id, turn)) {
+            self.history.note(Fact::Operated { what: "cancelled".to_owned() });
+            self.coverage.count("tasks cancelled");
+        }
+    }
+
+    /// What the core did to copies.
+    fn note_ledger(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            for fact in engine.ledger.facts.drain(..) {
+                self.history.note(fact);
+            }
         }
     }
 
     fn calm_down(&mut self) {
         self.calm = true;
         self.history.note(Fact::Calm);
+        self.rights = Rights::default();
+        self.set_rights();
         self.disk.set_weather(disk::Weather::Fine);
         self.plan.network = network::Weather { delay: 3, stalls: 0, cuts: 0, room: 64_000 };
         for client in self.clients.iter_mut().filter(|client| client.next_act != u64::MAX) {
@@ -271,7 +364,9 @@ impl World {
             }
             let active = self.clients.iter().filter(|client| client.next_act != u64::MAX);
             let unfinished = active.filter_map(Client::unfinished).next();
-            let idle = self.engine.as_ref().is_some_and(|engine| engine.storage.is_idle());
+            let is_idle =
+                |engine: &Engine| engine.storage.is_idle() && engine.broker.task().is_none();
+            let idle = self.engine.as_ref().is_some_and(is_idle);
             match unfinished {
                 None if idle && quiet => return Ok(()),
                 None if !late => {}

@@ -3,9 +3,11 @@
 use super::Broken;
 use crate::history::{Fact, History};
 
-/// What one step of the core may add beyond a limit: a whole window of messages, in bytes.
+/// What one step of the core may add beyond a limit: a whole window of messages, in bytes, and the
+/// records of one slice of a task: 256 letters that go to all owners again,
+/// and push another one out of each queue.
 const BATCH_BYTES: usize = 256 * 1024;
-const BATCH_RECORDS: usize = 1_000;
+const BATCH_RECORDS: usize = 256 * 30;
 
 pub(super) fn check(history: &History) -> Result<(), Broken> {
     for (_, _, fact) in history.facts() {

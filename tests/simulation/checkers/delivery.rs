@@ -1,11 +1,14 @@
 //! Every message that was acknowledged was delivered to every owner that had a matching
-//! subscription of a stored session at that time, or is a dead letter of that owner.
+//! subscription of a stored session at that time, and the right, or became a dead letter of that
+//! owner. Where some reasons keep no letters, [`super::accounting`] judges alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Broken;
-use super::reading::{Story, clients, stories};
-use crate::history::{Fact, History, Tag, Use};
+use kedgemq::auth::Access;
+
+use super::reading::{Rights, Story, clients, counted_only, ledger, stories};
+use crate::history::{Entered, Fact, History, Tag, Use};
 
 /// A subscription that surely was there from one point of the log to another.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ struct Session {
 }
 
 pub(super) fn check(history: &History) -> Result<(), Broken> {
+    if !counted_only(history).is_empty() {
+        return Ok(());
+    }
+    let rights = Rights::new(history);
     let stories = stories(history);
     let spans = spans(history);
     let (delivered, dead) = fates(history);
@@ -54,6 +61,16 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                 && accepted < span.until.0
                 && at < span.until.1
                 && wants(span, story)
+                && {
+                    let time = (story.first, accepted);
+                    span.owner.starts_with('$')
+                        || rights.may_all_along(
+                            time,
+                            &span.owner,
+                            &publication.topic,
+                            Access::Receive,
+                        )
+                }
         });
         for Span { client, owner, filter, .. } in owed {
             let tag = &publication.tag;
@@ -98,10 +115,19 @@ fn fates(history: &History) -> Fates {
                     delivered.insert((group.clone(), arrival.tag.clone()));
                 }
             }
-            Fact::Letter(letter) => {
-                dead.insert((letter.owner.clone(), letter.tag.clone()));
-            }
             _ => {}
+        }
+    }
+    for (_, _, entered, is_sure) in ledger(history) {
+        if let Entered::Died { owner, tag, .. } = entered
+            && is_sure
+        {
+            dead.insert((owner.to_string(), tag.clone()));
+        }
+    }
+    for (_, _, fact) in history.facts() {
+        if let Fact::Letter(letter) = fact {
+            dead.insert((letter.owner.clone(), letter.tag.clone()));
         }
     }
     (delivered, dead)

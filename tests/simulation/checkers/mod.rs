@@ -1,7 +1,9 @@
 //! The judges: each reads the event log alone, and knows nothing of how the broker works.
 
+mod accounting;
 mod acknowledgement;
 mod bounds;
+mod clock;
 mod conduct;
 mod delivery;
 mod identifier;
@@ -9,9 +11,11 @@ mod letters;
 mod once;
 mod order;
 mod phantom;
+mod places;
 mod presence;
 mod reading;
 mod retained;
+mod rights;
 mod window;
 
 use crate::history::History;
@@ -47,7 +51,7 @@ impl Broken {
 /// A queue with more room than there are messages.
 const UNLIMITED: usize = 10_000;
 
-const CHECKERS: [(&str, Check); 12] = [
+const CHECKERS: [(&str, Check); 16] = [
     ("phantom", phantom::check),
     ("acknowledgement", acknowledgement::check),
     ("conduct", conduct::check),
@@ -60,6 +64,10 @@ const CHECKERS: [(&str, Check); 12] = [
     ("delivery", delivery::check),
     ("letters", letters::check),
     ("bounds", bounds::check),
+    ("accounting", accounting::check),
+    ("places", places::check),
+    ("clock", clock::check),
+    ("rights", rights::check),
 ];
 
 /// All that is wrong, the first of each checker.

@@ -2,13 +2,14 @@
 //! Not those of a share group, which has none, nor retained messages, nor messages of which a
 //! copy died: the publisher may have sent another one, later. A copy that a full queue dropped
 //! may be there again after a crash, as long as its death is not on disk. And what the broker
-//! refused while its store failed, and was sent again as the refusal got lost, comes late.
+//! refused (its store failed, a queue was full, the right was not there), and was sent again as
+//! the refusal got lost, comes late; so does what was redriven.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reading::{clients, members, stories};
+use super::reading::{clients, ledger, members, redriven, stories};
 use super::{Broken, UNLIMITED};
-use crate::history::{Fact, History, Tag, Use};
+use crate::history::{Entered, Fact, History, Tag, Use};
 
 /// What is known of a client's session.
 #[derive(Default)]
@@ -25,23 +26,22 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     let members = members(history);
     let (names, _) = clients(history);
     let mut dead = BTreeSet::new();
-    let mut last_crash = 0;
-    for (index, _, fact) in history.facts() {
-        match fact {
-            Fact::Letter(letter) => {
-                dead.insert((letter.owner.as_str(), &letter.tag));
-            }
-            Fact::Crashed { .. } => last_crash = index,
-            _ => {}
+    for (_, _, entered, _) in ledger(history) {
+        if let Entered::Died { owner, tag, .. } = entered {
+            dead.insert((&**owner, tag));
         }
     }
+    let redriven = redriven(history);
+    let crashes = history.facts().filter(|(_, _, fact)| matches!(fact, Fact::Crashed { .. }));
+    let last_crash = crashes.last().map_or(0, |(index, ..)| index);
     let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
     let mut last: BTreeMap<_, (usize, &Tag)> = BTreeMap::new();
-    let (mut is_limited, mut store_changed) = (false, 0);
+    let (mut is_limited, mut may_refuse, mut refusals_changed) = (false, false, 0);
     for (index, _, fact) in history.facts() {
         let arrival = match fact {
-            Fact::Limits { messages, .. } => {
+            Fact::Limits { messages, refuses, .. } => {
                 is_limited = *messages < UNLIMITED;
+                may_refuse = *refuses;
                 continue;
             }
             Fact::Accepted { client, present: false, .. } => {
@@ -58,8 +58,8 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                 sessions.entry(*client).or_default().changed = index;
                 continue;
             }
-            Fact::Store { .. } => {
-                store_changed = index;
+            Fact::Store { .. } | Fact::Rights { .. } => {
+                refusals_changed = index;
                 continue;
             }
             Fact::Arrived(arrival) => arrival,
@@ -76,6 +76,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
             && story.first > session.changed
             && arrival.used != Use::Known
             && !dead.contains(&(names[&client], &arrival.tag))
+            && !redriven.contains_key(&arrival.tag)
             && !members.contains(&client);
         if !ordered || !session.seen.insert(&arrival.tag) {
             continue;
@@ -86,7 +87,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         if let Some((first, before)) = before
             && first > story.first
             && !(is_limited && last_crash > story.first)
-            && !(story.sends > 1 && store_changed > story.first)
+            && !(story.sends > 1 && (may_refuse || refusals_changed > story.first))
         {
             let tag = &arrival.tag;
             return Err(Broken::of(tag, format!("c{client} got «{before}» before «{tag}»")));

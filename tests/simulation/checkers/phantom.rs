@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::Broken;
-use super::reading::{Story, stories};
+use super::reading::{Story, redriven, stories};
 use crate::history::{Arrival, Fact, History, Tag};
 
 pub(super) fn check(history: &History) -> Result<(), Broken> {
     let stories = stories(history);
+    let redriven = redriven(history);
     for (index, _, fact) in history.facts() {
         match fact {
             Fact::Arrived(arrival) => {
@@ -21,7 +22,10 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                 let found = candidates(&stories, &arrival.tag, &arrival.payload);
                 let result = found
                     .filter(|story| fits(story, &arrival.topic, &arrival.payload))
-                    .map(|story| check_arrival(arrival, story, index))
+                    .map(|story| {
+                        let is_back = redriven.contains_key(&arrival.tag);
+                        check_arrival(arrival, story, index, is_back)
+                    })
                     .reduce(|one, other| one.or(other))
                     .unwrap_or(Err("which nobody published there"));
                 result.map_err(broken)?;
@@ -42,7 +46,13 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     Ok(())
 }
 
-fn check_arrival(arrival: &Arrival, story: &Story, index: usize) -> Result<(), &'static str> {
+/// `is_back`: it may have been dead, which adds properties behind the publisher's.
+fn check_arrival(
+    arrival: &Arrival,
+    story: &Story,
+    index: usize,
+    is_back: bool,
+) -> Result<(), &'static str> {
     let publication = &story.publication;
     if story.first > index {
         return Err("before it was published");
@@ -57,6 +67,7 @@ fn check_arrival(arrival: &Arrival, story: &Story, index: usize) -> Result<(), &
         return Err("at a higher QoS than it was published with");
     }
     match &arrival.properties {
+        Some(properties) if is_back && properties.starts_with(&publication.properties) => Ok(()),
         Some(properties) if *properties != publication.properties => Err("with other properties"),
         _ => Ok(()),
     }

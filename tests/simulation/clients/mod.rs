@@ -112,7 +112,7 @@ pub(crate) struct Client {
     pub(crate) deeds: Vec<Deed>,
     pub(crate) temper: Temper,
     pub(crate) wishes: Vec<Wish>,
-    version: Version,
+    pub(crate) version: Version,
     rng: Rng,
     calm: bool,
     link: Option<Link>,
@@ -286,8 +286,10 @@ impl Client {
         let mut bytes = Vec::new();
         encode(&connect.packet(), self.version, &mut bytes);
         let (client, connection) = (self.index, fresh);
+        let will_delay = connect.will.as_ref().map_or(0, |will| if v5 { will.delay } else { 0 });
         let will = will.map(|(publication, _)| publication);
-        history.note(Fact::Connect { client, connection, clean, expiry, window, will });
+        let connect = Fact::Connect { client, connection, clean, expiry, window, will, will_delay };
+        history.note(connect);
         self.deeds.push(Deed::Open);
         self.deeds.push(Deed::Send(bytes));
         self.link = Some(Link {
@@ -376,8 +378,10 @@ impl Client {
             properties: Bytes::from(properties),
             publisher: self.index,
             is_will,
+            expiry: expires.then(|| self.rng.u32(1..8)).filter(|_| !is_will),
         };
-        (Arc::new(publication), expires.then(|| self.rng.u32(1..8)))
+        let publication = Arc::new(publication);
+        (publication.clone(), publication.expiry)
     }
 
     fn publish(&mut self, now: u64, history: &mut History) {

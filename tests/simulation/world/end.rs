@@ -6,7 +6,6 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use super::World;
 use crate::clients::tag_of;
 use crate::history::{Fact, Letter};
-use crate::plan::UNIX_MS;
 
 /// How long reading the retained messages may take, in milliseconds.
 const READING: u64 = 10_000;
@@ -59,7 +58,8 @@ impl World {
                 tag: tag_of(&letter.message.payload, &letter.message.topic),
                 topic: letter.message.topic.to_string(),
                 payload: letter.message.payload.clone(),
-                died: letter.died_unix_ms - UNIX_MS,
+                deliveries: letter.deliveries,
+                qos: letter.qos as u8,
             })));
         }
         let (failed, refused_space, torn) = self.disk.counts();

@@ -1,18 +1,22 @@
 //! How the broker starts, stops and dies.
 
+use std::time::Duration;
+
 use kedgemq::broker::Broker;
-use kedgemq::store::{Database, Options, Restored, StoreError, open_backend};
+use kedgemq::server::downtime;
+use kedgemq::store::{Checkpoint, Database, Options, Restored, StoreError, open_backend};
 use kedgemq::time::Timestamp;
 use kedgemq::turn::{OwnerId, Record};
 
 use super::World;
 use crate::bug::Bug;
-use crate::engine::Engine;
+use crate::engine::{Engine, unix_ms};
 use crate::history::Fact;
 use crate::network::Parcel;
-use crate::plan::UNIX_MS;
 use crate::storage::Storage;
 
+/// The longest downtime that is believed.
+const MAX_DOWNTIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Copies that may be on their way to the dead letters.
 const DYING: usize = 200;
 
@@ -42,25 +46,40 @@ impl World {
         if self.bug == Some(Bug::ReusesIdentifiers) {
             reuse_identifiers(&mut restored.records);
         }
-        let base = restored
-            .checkpoint
-            .map_or(0, |last| last.at.0 + (UNIX_MS + self.now).saturating_sub(last.unix_ms));
+        if restored.records.iter().any(|record| matches!(record, Record::Task(_))) {
+            self.coverage.count("tasks that went on after a crash");
+        }
+        let base = restored.checkpoint.map_or(0, |last| self.base(last));
         let skew = base.cast_signed() - self.now.cast_signed();
         let settings = self.plan.settings.clone();
         let packet_size = settings.limits.packet_size;
         let mut broker = Broker::new(settings, self.rng.u64(..), Timestamp(base));
-        broker.set_wall_clock(Engine::wall(self.now, skew));
+        broker.set_acl(self.rights.acl(self.bug));
         broker.restore(restored.records.into_iter(), Timestamp(base));
         let rng = fastrand::Rng::with_seed(self.rng.u64(..));
         let plan = &self.plan;
         let storage = Storage::new(database, rng, self.bug, plan.slowness, plan.store_limit);
-        let mut engine =
-            Engine::new(broker, storage, skew, plan.outbox_limit, packet_size, self.bug);
-        engine.set_now(self.now);
+        let clocks = (skew, self.now, self.jumped);
+        let engine = Engine::new(broker, storage, clocks, plan.outbox_limit, packet_size, self.bug);
         self.engine = Some(engine);
         self.starts += 1;
         self.history.note(Fact::Started);
+        self.note_ledger();
         Ok(())
+    }
+
+    /// The broker's time at a start: downtime counts as far as the wall clock can be trusted.
+    fn base(&mut self, last: Checkpoint) -> u64 {
+        let shown = unix_ms(self.now, self.jumped);
+        let down = shown.checked_sub(last.unix_ms).map(Duration::from_millis);
+        if down.is_none_or(|down| down > MAX_DOWNTIME) {
+            self.coverage.count("downtimes that cannot be");
+        }
+        let max = match self.bug {
+            Some(Bug::TrustsDowntime) => Duration::MAX,
+            _ => MAX_DOWNTIME,
+        };
+        (last.at + downtime(last.unix_ms, shown, max)).0
     }
 
     /// The broker dies without a word: by a power cut, or alone.
@@ -70,7 +89,8 @@ impl World {
         };
         self.note_sizes(&engine);
         let how = if power { "power cut" } else { "killed" };
-        self.history.note(Fact::Crashed { how });
+        let committed = engine.committed();
+        self.history.note(Fact::Crashed { how, committed });
         self.coverage.count(how);
         let Engine { broker, storage, .. } = engine;
         drop(broker);
@@ -99,12 +119,20 @@ impl World {
         engine.say_goodbye();
         self.engine = Some(engine);
         self.flush();
+        self.note_ledger();
         let engine = self.engine.take().expect("given above");
-        self.history.note(Fact::Crashed { how: "stopped" });
-        match engine.storage.stop(self.now) {
-            Ok(()) => self.coverage.count("stopped in order"),
-            Err(_) => self.coverage.count("stopped with a failing disk"),
-        }
+        let committed = engine.committed();
+        let committed = match engine.storage.stop(self.now) {
+            Ok(()) => {
+                self.coverage.count("stopped in order");
+                u64::MAX
+            }
+            Err(_) => {
+                self.coverage.count("stopped with a failing disk");
+                committed
+            }
+        };
+        self.history.note(Fact::Crashed { how: "stopped", committed });
         self.disk.keep_all();
         self.end_connections();
         self.start_at = self.now + self.rng.u64(20..4_000);
