@@ -1,6 +1,8 @@
 //! The broker speaks MQTT, ends no connection of a client that keeps the rules for breaking them,
 //! refuses only what it says it refuses, loses nothing, and leaves nothing behind.
 
+use std::collections::BTreeMap;
+
 use kedgemq::auth::Access;
 
 use super::Broken;
@@ -20,17 +22,22 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
     let misbehaved = misbehaved(history);
     let rights = Rights::new(history);
     let (names, _) = clients(history);
+    let mut asked = BTreeMap::new();
     for (index, _, fact) in history.facts() {
         let wrong = match fact {
             Fact::Nonsense { .. } | Fact::Lost { .. } | Fact::Leftover { .. } => true,
             Fact::Dismissed { connection, reason, .. } => {
                 BLAME.contains(&reason.0) && !misbehaved.contains(connection)
             }
-            Fact::Refused { client, reason, .. } => {
-                let name = names[client];
+            Fact::Connect { connection, .. } => {
+                asked.insert(*connection, index);
+                false
+            }
+            Fact::Refused { client, connection, reason } => {
+                let time = (asked[connection], index);
                 let may_all = ["t/a", "t/b"]
                     .iter()
-                    .all(|topic| rights.may(index, name, topic, Access::Publish));
+                    .all(|topic| rights.may_all_along(time, names[client], topic, Access::Publish));
                 reason.0 != UNAVAILABLE && (reason.0 != NOT_AUTHORIZED || may_all)
             }
             Fact::Subscribed { reason, .. } => {
