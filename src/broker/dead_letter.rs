@@ -61,6 +61,14 @@ impl Death {
     }
 }
 
+/// Copies that one owner did not get, for the log.
+pub(super) struct Undelivered {
+    /// The reason's word.
+    pub(super) reason: &'static str,
+    pub(super) kept: bool,
+    pub(super) count: u64,
+}
+
 /// The kept letters, without their bodies.
 #[derive(Debug, Default)]
 pub(super) struct Cemetery {
@@ -122,7 +130,8 @@ impl Broker {
         let is_kept = !is_letter && self.is_wanted(death.reason);
         if !is_letter {
             self.counters.dead[death.reason as usize] += 1;
-            self.note_undelivered(name, death.reason.as_str(), is_kept, now, turn);
+            let what = Undelivered { reason: death.reason.as_str(), kept: is_kept, count: 1 };
+            self.note_undelivered(name, what, now, turn);
         }
         if is_kept {
             self.bury(death, name, filter, now, turn);
@@ -272,18 +281,17 @@ impl Broker {
     pub(super) fn note_undelivered(
         &mut self,
         owner: &Arc<str>,
-        reason: &'static str,
-        kept: bool,
+        Undelivered { reason, kept, count }: Undelivered,
         now: Timestamp,
         turn: &mut Turn,
     ) {
         if let Some(id) = self.clients.get(owner) {
             let session = self.sessions.get_mut(id).expect("a client has a session");
-            *session.undelivered.entry(reason).or_default() += 1;
+            *session.undelivered.entry(reason).or_default() += count;
         }
         let undelivered = &mut self.cemetery.undelivered;
-        if let Some((count, _)) = undelivered.get_mut(&(owner.clone(), reason)) {
-            *count += 1;
+        if let Some((more, _)) = undelivered.get_mut(&(owner.clone(), reason)) {
+            *more += count;
             return;
         }
         if undelivered.is_empty() {
@@ -291,7 +299,7 @@ impl Broker {
         }
         if undelivered.len() < UNDELIVERED_MAX {
             undelivered.insert((owner.clone(), reason), (0, kept));
-            turn.events.push(Event::Undelivered { owner: owner.clone(), reason, count: 1, kept });
+            turn.events.push(Event::Undelivered { owner: owner.clone(), reason, count, kept });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::dead_letter::Death;
+use super::dead_letter::{Death, Undelivered};
 use super::group::{Lower, group_name};
 use crate::auth::{Access, Acl, Who};
 use crate::config::{LetterTopic, Limits, Overflow};
@@ -118,7 +118,8 @@ impl Broker {
             self.deaths.push_back(Death::new(target.owner, false, entry, reason));
         } else {
             let name = self.owner_name(target.owner);
-            self.note_undelivered(&name, word, false, now, turn);
+            let what = Undelivered { reason: word, kept: false, count: 1 };
+            self.note_undelivered(&name, what, now, turn);
         }
     }
 

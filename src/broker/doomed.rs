@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Broker;
-use super::dead_letter::{Death, first_match};
+use super::dead_letter::{Death, Undelivered, first_match};
 use super::timer::Timer;
 use crate::session::queue::Entry;
 use crate::time::Timestamp;
@@ -161,7 +161,8 @@ impl Broker {
         let is_wanted = self.is_wanted(reason);
         if is_ended && !is_wanted && count > 0 {
             self.counters.dead[reason as usize] += count;
-            self.note_undelivered(&name, reason.as_str(), false, now, turn);
+            let what = Undelivered { reason: reason.as_str(), kept: false, count };
+            self.note_undelivered(&name, what, now, turn);
         }
         if stored || (is_ended && !is_wanted) {
             copies.clear();

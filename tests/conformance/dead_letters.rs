@@ -5,7 +5,7 @@ use std::time::Duration;
 use kedgemq::dead_reason::DeadReason;
 use kedgemq::mqtt::packet::Ack;
 use kedgemq::mqtt::{Packet, ReasonCode};
-use kedgemq::turn::{CloseCause, ConnectionId};
+use kedgemq::turn::{CloseCause, ConnectionId, Event};
 
 use crate::packets::*;
 use crate::rig::Rig;
@@ -384,6 +384,29 @@ fn a_reason_that_is_switched_off_is_counted_only() {
     assert_eq!(rig.lines(reader), NOTHING);
     assert!(rig.store.copies.is_empty());
     assert_eq!(rig.broker.counters().dead[DeadReason::SessionCleared as usize], 1);
+}
+
+#[test]
+fn a_backlog_of_which_no_letters_are_kept_is_told_whole() {
+    let mut rig = Rig::with(|settings| {
+        settings.dead_letters.reasons = vec![DeadReason::Expired];
+    });
+    rig.store.keeps_no_letters = true;
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "a", 1);
+    rig.cut(client);
+    let sender = rig.connect(v5("p"));
+    for n in 1..=3 {
+        rig.publish(sender, q1(n, "a", "x"));
+    }
+    rig.wait(3_700);
+    let told = rig.events.iter().find_map(|event| match event {
+        Event::Undelivered { owner, reason, count, kept } => {
+            Some((&**owner, *reason, *count, *kept))
+        }
+        _ => None,
+    });
+    assert_eq!(told, Some(("c", "session_expired", 3, false)));
 }
 
 #[test]
