@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dead_reason::DeadReason;
-use crate::mqtt::topic;
+use crate::mqtt::{QoS, topic};
 
 /// What the core is made with.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,17 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Bytes of messages in all queues: above, `queue_full`.
     pub disk_bytes: u64,
+    /// Maximum QoS of what clients publish, and the highest that a subscription is granted: a
+    /// PUBLISH above it ends its connection with 0x9B.
+    pub maximum_qos: QoS,
+    /// Whether clients may set RETAIN: else 0x9A.
+    pub retain_available: bool,
+    /// Whether they may subscribe with wildcards: else 0xA2.
+    pub wildcard_subscriptions: bool,
+    /// Whether they may name Subscription Identifiers: else 0xA1.
+    pub subscription_identifiers: bool,
+    /// Whether they may share subscriptions: else 0x9E.
+    pub shared_subscriptions: bool,
     /// Topic Alias Maximum, both ways.
     pub topic_alias_maximum: u16,
     /// Cap on the Session Expiry Interval, in seconds; `u32::MAX` is none.
@@ -71,6 +82,11 @@ impl Default for Limits {
             queue_bytes: 64 * 1024 * 1024,
             memory_bytes: 64 * 1024 * 1024,
             disk_bytes: 1024 * 1024 * 1024,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscriptions: true,
+            subscription_identifiers: true,
+            shared_subscriptions: true,
             topic_alias_maximum: 32,
             session_expiry: u32::MAX,
             topic_levels: 128,

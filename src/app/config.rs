@@ -16,7 +16,7 @@ use super::config_file::{
 use super::failure::Failure;
 use super::listener::{Listener, ListenerTls};
 use crate::dead_reason::DeadReason;
-use crate::mqtt::topic;
+use crate::mqtt::{QoS, topic};
 use crate::net::listen::Address;
 use crate::{config, store};
 
@@ -264,6 +264,15 @@ fn limits(written: &super::config_file::Limits) -> config::Limits {
         queue_bytes: written.queue_bytes.get(),
         memory_bytes: written.memory_bytes.get(),
         disk_bytes: written.disk_bytes.0,
+        maximum_qos: match written.maximum_qos.0 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        },
+        retain_available: written.retain_available,
+        wildcard_subscriptions: written.wildcard_subscriptions,
+        subscription_identifiers: written.subscription_identifiers,
+        shared_subscriptions: written.shared_subscriptions,
         topic_alias_maximum: u16(written.topic_alias_maximum.0),
         session_expiry: written.session_expiry.0.unwrap_or(u32::MAX),
         topic_levels: written.topic_levels.get(),

@@ -8,7 +8,7 @@ use super::timer::Timer;
 use crate::auth::{Admission, Identity, Who};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::reply::{ConnAck, Reply};
-use crate::mqtt::{ReasonCode, Version, codec, topic};
+use crate::mqtt::{QoS, ReasonCode, Version, codec, topic};
 use crate::session::link::Link;
 use crate::session::{NEVER, Session};
 use crate::time::Timestamp;
@@ -119,6 +119,15 @@ impl Broker {
             let why = format!("Will Topic: {problem}");
             return Err(Refusal::new(ReasonCode::TOPIC_NAME_INVALID, why));
         }
+        let limits = &self.settings.limits;
+        if will.qos as u8 > limits.maximum_qos as u8 {
+            let reason = ReasonCode::QOS_NOT_SUPPORTED; // [MQTT-3.2.2-12]
+            return Err(Refusal::new(reason, "Will QoS above our Maximum QoS"));
+        }
+        if will.retain && !limits.retain_available {
+            let reason = ReasonCode::RETAIN_NOT_SUPPORTED; // [MQTT-3.2.2-13]
+            return Err(Refusal::new(reason, "Will Retain, which is not available"));
+        }
         let who = Who { user: who.user.as_deref(), client_id: connect.client_id };
         if !self.allows_publish(who, will.topic) {
             let why = format!("no right to publish to its Will Topic {}", will.topic);
@@ -139,8 +148,7 @@ impl Broker {
         let connack = ConnAck { reason_string, ..empty_connack(refusal.reason) };
         let is_told = match connect.version {
             Version::V5 => takes(connect, &connack),
-            // For a Will Topic there is no return code, and then no CONNACK `[MQTT-3.2.2-6]`.
-            Version::V311 => refusal.reason != ReasonCode::TOPIC_NAME_INVALID,
+            _ => is_sayable(refusal.reason),
         };
         if is_told {
             turn.send(id, Output::Packet(Reply::ConnAck(Box::new(connack))));
@@ -259,6 +267,11 @@ impl Broker {
             receive_maximum: (limits.receive_maximum < u16::MAX).then_some(limits.receive_maximum),
             maximum_packet_size: u32::try_from(limits.packet_size).ok(),
             assigned_client_id,
+            maximum_qos: Some(limits.maximum_qos).filter(|qos| *qos != QoS::ExactlyOnce),
+            retain_available: limits.retain_available,
+            wildcard_subscriptions: limits.wildcard_subscriptions,
+            subscription_identifiers: limits.subscription_identifiers,
+            shared_subscriptions: limits.shared_subscriptions,
             topic_alias_maximum: limits.topic_alias_maximum,
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             ..empty_connack(ReasonCode::SUCCESS)
@@ -274,6 +287,17 @@ fn takes(connect: &Connect<'_>, connack: &ConnAck) -> bool {
     })
 }
 
+/// Whether a return code says it: before MQTT 5 there is none for what a Will asks for, and then no
+/// CONNACK ([MQTT-3.2.2-6] of 3.1.1).
+fn is_sayable(reason: ReasonCode) -> bool {
+    ![
+        ReasonCode::TOPIC_NAME_INVALID,
+        ReasonCode::QOS_NOT_SUPPORTED,
+        ReasonCode::RETAIN_NOT_SUPPORTED,
+    ]
+    .contains(&reason)
+}
+
 pub(super) fn empty_connack(reason: ReasonCode) -> ConnAck {
     ConnAck {
         session_present: false,
@@ -282,6 +306,11 @@ pub(super) fn empty_connack(reason: ReasonCode) -> ConnAck {
         receive_maximum: None,
         maximum_packet_size: None,
         assigned_client_id: None,
+        maximum_qos: None,
+        retain_available: true,
+        wildcard_subscriptions: true,
+        subscription_identifiers: true,
+        shared_subscriptions: true,
         topic_alias_maximum: 0,
         server_keep_alive: None,
         reason_string: None,

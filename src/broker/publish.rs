@@ -51,6 +51,7 @@ impl Broker {
             }
             self.check_quota(id)?;
         }
+        self.check_publish_available(&publish)?;
         if let Some(refusal) = self.refuse_publish(id, &publish, &topic) {
             self.refuse(id, &publish, &topic, &refusal, now, turn);
             return Ok(());
@@ -114,6 +115,18 @@ impl Broker {
         let has_quota = session.inbound.has_quota(maximum, committed);
         if session.version == Version::V5 && !has_quota {
             return Err(Violation::ReceiveMaximumExceeded);
+        }
+        Ok(())
+    }
+
+    /// Not for what was taken before the limit was set, and is sent again.
+    fn check_publish_available(&self, publish: &Publish<'_>) -> Result<(), Violation> {
+        let limits = &self.settings.limits;
+        if publish.qos as u8 > limits.maximum_qos as u8 {
+            return Err(Violation::QosNotSupported);
+        }
+        if publish.retain && !limits.retain_available {
+            return Err(Violation::RetainNotSupported);
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::Broker;
+use super::group::Lower;
 use crate::auth::Who;
+use crate::config::Limits;
 use crate::mqtt::packet::{Subscribe, SubscriptionOptions, Unsubscribe};
 use crate::mqtt::reply::{AckList, Reply};
 use crate::mqtt::topic::{self, FilterParts};
@@ -22,6 +24,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
+        self.check_available(id, packet)?;
         let before = turn.last_record();
         let mut reasons = Vec::with_capacity(packet.filters.len());
         for &(filter, options) in &packet.filters {
@@ -36,18 +39,36 @@ impl Broker {
         Ok(())
     }
 
+    /// In MQTT 5 a client was told, so that it is a Protocol Error to ask for it all the same.
+    fn check_available(&self, id: SessionId, packet: &Subscribe<'_>) -> Result<(), Violation> {
+        let limits = &self.settings.limits;
+        if self.sessions[&id].version != Version::V5 {
+            return Ok(());
+        }
+        if packet.subscription_id.is_some() && !limits.subscription_identifiers {
+            return Err(Violation::SubscriptionIdsNotSupported);
+        }
+        let parsed = packet
+            .filters
+            .iter()
+            .filter_map(|(filter, _)| topic::parse_filter(filter, limits.topic_levels).ok());
+        parsed.map(|parts| check_filter(limits, &parts)).collect()
+    }
+
     fn subscribe_one(
         &mut self,
         id: SessionId,
         filter: &str,
-        options: SubscriptionOptions,
+        mut options: SubscriptionOptions,
         subscription_id: Option<u32>,
         turn: &mut Turn,
     ) -> Result<ReasonCode, ReasonCode> {
         let levels = self.settings.limits.topic_levels;
         let parts =
             topic::parse_filter(filter, levels).map_err(|_| ReasonCode::TOPIC_FILTER_INVALID)?;
+        check_filter(&self.settings.limits, &parts).map_err(Violation::reason)?;
         self.may_subscribe(id, &parts, filter)?;
+        options.qos = options.qos.min_with(self.settings.limits.maximum_qos);
         let filter: Arc<str> = filter.into();
         let subscription = Subscription { options, id: subscription_id };
         let is_new = if parts.share.is_some() {
@@ -139,4 +160,15 @@ impl Broker {
         }
         ReasonCode::SUCCESS
     }
+}
+
+/// Whether subscriptions like this one are available.
+fn check_filter(limits: &Limits, parts: &FilterParts<'_>) -> Result<(), Violation> {
+    if parts.share.is_some() && !limits.shared_subscriptions {
+        return Err(Violation::SharesNotSupported);
+    }
+    if parts.filter.contains(['+', '#']) && !limits.wildcard_subscriptions {
+        return Err(Violation::WildcardsNotSupported);
+    }
+    Ok(())
 }

@@ -48,6 +48,16 @@ pub struct ConnAck {
     pub maximum_packet_size: Option<u32>,
     /// Assigned Client Identifier.
     pub assigned_client_id: Option<Arc<str>>,
+    /// Maximum QoS, when under 2.
+    pub maximum_qos: Option<QoS>,
+    /// Retain Available; written when it is not.
+    pub retain_available: bool,
+    /// Wildcard Subscription Available; written when it is not.
+    pub wildcard_subscriptions: bool,
+    /// Subscription Identifiers Available; written when they are not.
+    pub subscription_identifiers: bool,
+    /// Shared Subscription Available; written when it is not.
+    pub shared_subscriptions: bool,
     /// Topic Alias Maximum; 0 is not written.
     pub topic_alias_maximum: u16,
     /// Server Keep Alive in seconds.

@@ -18,6 +18,16 @@ pub enum Violation {
     ReceiveMaximumExceeded,
     /// A Topic Name with more levels than we take.
     TopicTooDeep,
+    /// Above our Maximum QoS `[MQTT-3.2.2-11]`.
+    QosNotSupported,
+    /// RETAIN, where it is not available `[MQTT-3.2.2-14]`.
+    RetainNotSupported,
+    /// A wildcard in a Topic Filter, where they are not available (section 3.2.2.3.11).
+    WildcardsNotSupported,
+    /// A Subscription Identifier, where they are not available (section 3.2.2.3.12).
+    SubscriptionIdsNotSupported,
+    /// A shared subscription, where they are not available (section 3.2.2.3.13).
+    SharesNotSupported,
     /// DISCONNECT may not give a session that ends with its connection another end (section
     /// 3.14.2.2.2).
     SessionExpiryFromZero,
@@ -36,6 +46,11 @@ impl Violation {
             Self::TopicAliasTooLarge => ReasonCode::TOPIC_ALIAS_INVALID,
             Self::ReceiveMaximumExceeded => ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
             Self::TopicTooDeep => ReasonCode::TOPIC_NAME_INVALID,
+            Self::QosNotSupported => ReasonCode::QOS_NOT_SUPPORTED,
+            Self::RetainNotSupported => ReasonCode::RETAIN_NOT_SUPPORTED,
+            Self::WildcardsNotSupported => ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+            Self::SubscriptionIdsNotSupported => ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+            Self::SharesNotSupported => ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
             Self::SecondConnect
             | Self::TopicAliasUnknown
             | Self::SessionExpiryFromZero
@@ -54,6 +69,11 @@ impl fmt::Display for Violation {
             Self::TopicAliasUnknown => "Topic Alias that was not defined",
             Self::ReceiveMaximumExceeded => "more unacknowledged PUBLISH than our Receive Maximum",
             Self::TopicTooDeep => "Topic Name with too many levels",
+            Self::QosNotSupported => "PUBLISH above our Maximum QoS",
+            Self::RetainNotSupported => "RETAIN, which is not available",
+            Self::WildcardsNotSupported => "wildcard in a Topic Filter, which is not available",
+            Self::SubscriptionIdsNotSupported => "Subscription Identifier, which is not available",
+            Self::SharesNotSupported => "shared subscription, which is not available",
             Self::SessionExpiryFromZero => "Session Expiry Interval raised from 0 by DISCONNECT",
             Self::UnexpectedAuth => "AUTH without an Authentication Method",
             Self::WrongAcknowledgement => "acknowledgement of the wrong kind for its PUBLISH",

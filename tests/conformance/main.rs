@@ -2,6 +2,7 @@
 //! beyond, shown on the core alone. `statements` names the tests of every statement.
 
 mod alias;
+mod available;
 mod chaos;
 mod client;
 mod connect;

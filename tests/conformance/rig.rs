@@ -305,6 +305,12 @@ impl Rig {
         self.step(|_, _, _| {});
     }
 
+    /// The broker stops at once and comes back with other settings.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.crash();
+    }
+
     /// Takes what left to `client` as lines of text, see [`crate::text`].
     pub(crate) fn lines(&mut self, client: ConnectionId) -> Vec<String> {
         let outbox = self.outbox(client);

@@ -207,6 +207,19 @@ fn connack_properties(connack: &ConnAck) -> Vec<u8> {
         out.push(id::ASSIGNED_CLIENT_IDENTIFIER);
         put_string(&mut out, client_id);
     }
+    if let Some(maximum) = connack.maximum_qos {
+        out.extend_from_slice(&[id::MAXIMUM_QOS, maximum as u8]);
+    }
+    for (identifier, is_available) in [
+        (id::RETAIN_AVAILABLE, connack.retain_available),
+        (id::WILDCARD_SUBSCRIPTION_AVAILABLE, connack.wildcard_subscriptions),
+        (id::SUBSCRIPTION_IDENTIFIER_AVAILABLE, connack.subscription_identifiers),
+        (id::SHARED_SUBSCRIPTION_AVAILABLE, connack.shared_subscriptions),
+    ] {
+        if !is_available {
+            out.extend_from_slice(&[identifier, 0]);
+        }
+    }
     if connack.topic_alias_maximum > 0 {
         out.push(id::TOPIC_ALIAS_MAXIMUM);
         put_u16(&mut out, connack.topic_alias_maximum);

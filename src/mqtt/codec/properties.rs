@@ -75,6 +75,12 @@ pub(super) enum Property<'a> {
     TopicAliasMaximum(u16),
     TopicAlias(NonZeroU16),
     MaximumPacketSize(u32),
+    /// Whether it is 1.
+    MaximumQos(bool),
+    RetainAvailable(bool),
+    WildcardSubscriptionAvailable(bool),
+    SubscriptionIdentifierAvailable(bool),
+    SharedSubscriptionAvailable(bool),
     /// Checked, and of no interest by itself.
     Other,
 }
@@ -153,6 +159,15 @@ fn value<'a>(identifier: u8, reader: &mut Reader<'a>) -> Result<Property<'a>, De
             Property::TopicAlias(alias.ok_or(DecodeError::TopicAliasZero)?)
         }
         id::MAXIMUM_PACKET_SIZE => Property::MaximumPacketSize(nonzero(reader.u32()?)?),
+        id::MAXIMUM_QOS => Property::MaximumQos(flag(reader)?),
+        id::RETAIN_AVAILABLE => Property::RetainAvailable(flag(reader)?),
+        id::WILDCARD_SUBSCRIPTION_AVAILABLE => {
+            Property::WildcardSubscriptionAvailable(flag(reader)?)
+        }
+        id::SUBSCRIPTION_IDENTIFIER_AVAILABLE => {
+            Property::SubscriptionIdentifierAvailable(flag(reader)?)
+        }
+        id::SHARED_SUBSCRIPTION_AVAILABLE => Property::SharedSubscriptionAvailable(flag(reader)?),
         _ => {
             check_other(identifier, reader)?;
             Property::Other
@@ -163,12 +178,7 @@ fn value<'a>(identifier: u8, reader: &mut Reader<'a>) -> Result<Property<'a>, De
 /// The properties whose value is only checked.
 fn check_other(identifier: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     match identifier {
-        id::PAYLOAD_FORMAT_INDICATOR
-        | id::MAXIMUM_QOS
-        | id::RETAIN_AVAILABLE
-        | id::WILDCARD_SUBSCRIPTION_AVAILABLE
-        | id::SUBSCRIPTION_IDENTIFIER_AVAILABLE
-        | id::SHARED_SUBSCRIPTION_AVAILABLE => {
+        id::PAYLOAD_FORMAT_INDICATOR => {
             flag(reader)?;
         }
         id::CONTENT_TYPE | id::RESPONSE_INFORMATION | id::SERVER_REFERENCE => {

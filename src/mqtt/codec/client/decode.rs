@@ -81,6 +81,11 @@ fn connack(body: &[u8], version: Version) -> Result<ConnAck, DecodeError> {
         receive_maximum: None,
         maximum_packet_size: None,
         assigned_client_id: None,
+        maximum_qos: None,
+        retain_available: true,
+        wildcard_subscriptions: true,
+        subscription_identifiers: true,
+        shared_subscriptions: true,
         topic_alias_maximum: 0,
         server_keep_alive: None,
         reason_string: None,
@@ -105,6 +110,14 @@ fn connack_properties(reader: &mut Reader<'_>, connack: &mut ConnAck) -> Result<
             Property::ReceiveMaximum(maximum) => connack.receive_maximum = Some(maximum.get()),
             Property::MaximumPacketSize(bytes) => connack.maximum_packet_size = Some(bytes),
             Property::AssignedClientId(id) => connack.assigned_client_id = Some(id.into()),
+            Property::MaximumQos(is_one) => {
+                let maximum = if is_one { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                connack.maximum_qos = Some(maximum);
+            }
+            Property::RetainAvailable(is) => connack.retain_available = is,
+            Property::WildcardSubscriptionAvailable(is) => connack.wildcard_subscriptions = is,
+            Property::SubscriptionIdentifierAvailable(is) => connack.subscription_identifiers = is,
+            Property::SharedSubscriptionAvailable(is) => connack.shared_subscriptions = is,
             Property::TopicAliasMaximum(maximum) => connack.topic_alias_maximum = maximum,
             Property::ServerKeepAlive(seconds) => connack.server_keep_alive = Some(seconds),
             Property::ReasonString(text) => connack.reason_string = Some(text.into()),

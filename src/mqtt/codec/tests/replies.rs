@@ -42,6 +42,11 @@ fn connack(reason: ReasonCode) -> ConnAck {
         receive_maximum: None,
         maximum_packet_size: None,
         assigned_client_id: None,
+        maximum_qos: None,
+        retain_available: true,
+        wildcard_subscriptions: true,
+        subscription_identifiers: true,
+        shared_subscriptions: true,
         topic_alias_maximum: 0,
         server_keep_alive: None,
         reason_string: None,
@@ -134,6 +139,14 @@ fn connack_in_version_5() {
     let reply = Reply::ConnAck(Box::new(full));
     written(&reply, V5, 34, &whole);
     written(&reply, V5, 33, &head);
+    let mut little = connack(ReasonCode::SUCCESS);
+    little.maximum_qos = Some(QoS::AtLeastOnce);
+    little.retain_available = false;
+    little.wildcard_subscriptions = false;
+    little.subscription_identifiers = false;
+    little.shared_subscriptions = false;
+    let bytes = b"\x20\x0D\x01\x00\x0A\x24\x01\x25\x00\x28\x00\x29\x00\x2A\x00";
+    written(&Reply::ConnAck(Box::new(little)), V5, 100, bytes);
     let refused = Reply::ConnAck(Box::new(connack(ReasonCode::NOT_AUTHORIZED)));
     written(&refused, V5, 100, b"\x20\x03\x00\x87\x00");
 }

@@ -312,6 +312,12 @@ fn compare_connack(ours: &ConnAck, theirs: &v5::ConnAck) {
     expected.max_packet_size = ours.maximum_packet_size;
     expected.assigned_client_identifier = ours.assigned_client_id.as_deref().map(Into::into);
     expected.topic_alias_max = Some(ours.topic_alias_maximum).filter(|&maximum| maximum > 0);
+    let missing = |is_available: bool| (!is_available).then_some(0);
+    expected.max_qos = ours.maximum_qos.map(|qos| qos as u8);
+    expected.retain_available = missing(ours.retain_available);
+    expected.wildcard_subscription_available = missing(ours.wildcard_subscriptions);
+    expected.subscription_identifiers_available = missing(ours.subscription_identifiers);
+    expected.shared_subscription_available = missing(ours.shared_subscriptions);
     expected.reason_string = ours.reason_string.as_deref().map(Into::into);
     expected.server_keep_alive = ours.server_keep_alive;
     let theirs = theirs.properties.clone().unwrap_or_else(v5::ConnAckProperties::new);
