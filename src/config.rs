@@ -60,7 +60,7 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Charged deliveries to an MQTT 5 client, then `delivery_limit`; 0 is none.
     pub max_deliveries: u32,
-    /// The same for 3.1.1.
+    /// The same for 3.1.1 and 3.1.
     pub max_deliveries_v311: u32,
     /// How long a client may sit on its oldest message of QoS 1 or 2 before it is disconnected:
     /// the one way to have it sent again.

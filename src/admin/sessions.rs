@@ -5,7 +5,6 @@ use tracing::info;
 use super::call::Answer;
 use super::call::session::{Copy, Purged, Queue, Session, Sessions, Subscription};
 use super::letters::{payload, rfc3339};
-use crate::mqtt::Version;
 use crate::server::{Handle, Seen};
 use crate::store::Snapshot;
 use crate::time::{Timestamp, WallClock};
@@ -118,7 +117,7 @@ fn told(seen: &Seen, wall: WallClock) -> Session {
         connected: session.connection.is_some(),
         address: seen.peer.map(|(address, _)| address.to_string()),
         tls: seen.peer.map(|(_, tls)| tls),
-        version: if session.version == Version::V5 { "5.0" } else { "3.1.1" }.to_owned(),
+        version: session.version.name().to_owned(),
         user: session.user.as_deref().map(str::to_owned),
         since: rfc3339(wall.unix_ms(session.since)),
         stored: session.stored,

@@ -178,7 +178,7 @@ impl Broker {
         let session = self.session(id);
         let limit = match session.version {
             Version::V5 => limit_v5,
-            Version::V311 => limit_v311,
+            Version::V311 | Version::V31 => limit_v311,
         };
         let is_stored = session.stored;
         let heard = session.link.as_ref().map_or(0, |link| link.heard);

@@ -96,10 +96,15 @@ impl Broker {
             let reason = ReasonCode::BAD_AUTHENTICATION_METHOD;
             return Err(Refusal::new(reason, "no Authentication Method is supported"));
         }
-        let is_v311 = connect.version == Version::V311;
-        if connect.client_id.is_empty() && is_v311 && !connect.clean_start {
-            let reason = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID; // [MQTT-3.1.3-8] of 3.1.1
-            return Err(Refusal::new(reason, "empty Client Identifier without Clean Session"));
+        let why = match connect.version {
+            Version::V31 => Some("empty Client Identifier"),
+            Version::V311 if !connect.clean_start => {
+                Some("empty Client Identifier without Clean Session") // [MQTT-3.1.3-8] of 3.1.1
+            }
+            Version::V311 | Version::V5 => None,
+        };
+        if let Some(why) = why.filter(|_| connect.client_id.is_empty()) {
+            return Err(Refusal::new(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, why));
         }
         self.check_will(who, connect)?;
         let known = self.clients.get(connect.client_id).map(|id| &self.sessions[id]);
@@ -222,8 +227,8 @@ impl Broker {
     fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
         let asked = match connect.version {
             Version::V5 => connect.session_expiry.unwrap_or(0),
-            Version::V311 if connect.clean_start => 0,
-            Version::V311 => NEVER,
+            Version::V311 | Version::V31 if connect.clean_start => 0,
+            Version::V311 | Version::V31 => NEVER,
         };
         asked.min(self.settings.limits.session_expiry)
     }
@@ -244,7 +249,7 @@ impl Broker {
     fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
         let cap = self.settings.limits.keep_alive;
         match connect.keep_alive {
-            asked if cap == 0 || connect.version == Version::V311 => asked,
+            asked if cap == 0 || connect.version != Version::V5 => asked,
             0 => cap,
             asked => asked.min(cap),
         }

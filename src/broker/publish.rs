@@ -205,7 +205,7 @@ impl Broker {
             return;
         };
         let tolerate = is_unauthorized && !self.settings.rights.close_unauthorized_publish;
-        if version == Version::V311 && !tolerate {
+        if version != Version::V5 && !tolerate {
             return self.dismiss(id, reason, refusal.why.as_ref().into(), now, turn);
         }
         let text = (version == Version::V5).then(|| refusal.why.as_ref().into());

@@ -29,7 +29,7 @@ impl Broker {
         let mut reasons = Vec::with_capacity(packet.filters.len());
         for &(filter, options) in &packet.filters {
             let result = self.subscribe_one(id, filter, options, packet.subscription_id, turn);
-            reasons.push(result.unwrap_or_else(|refused| refused));
+            reasons.push(result.unwrap_or_else(|refused| self.tell_refusal(id, refused, options)));
         }
         let last = turn.last_record();
         let until = if last > before { last } else { RecordNumber::default() };
@@ -48,11 +48,26 @@ impl Broker {
         if packet.subscription_id.is_some() && !limits.subscription_identifiers {
             return Err(Violation::SubscriptionIdsNotSupported);
         }
-        let parsed = packet
+        let mut parsed = packet
             .filters
             .iter()
             .filter_map(|(filter, _)| topic::parse_filter(filter, limits.topic_levels).ok());
-        parsed.map(|parts| check_filter(limits, &parts)).collect()
+        parsed.try_for_each(|parts| check_filter(limits, &parts))
+    }
+
+    /// A SUBACK of 3.1 has no code for it: as mosquitto does, it says what was asked for.
+    fn tell_refusal(
+        &self,
+        id: SessionId,
+        refused: ReasonCode,
+        options: SubscriptionOptions,
+    ) -> ReasonCode {
+        match self.sessions[&id].version {
+            Version::V31 => {
+                ReasonCode(options.qos.min_with(self.settings.limits.maximum_qos) as u8)
+            }
+            Version::V311 | Version::V5 => refused,
+        }
     }
 
     fn subscribe_one(
@@ -103,7 +118,7 @@ impl Broker {
         if session.stored && self.store == StoreState::Failing {
             return Err(match session.version {
                 Version::V5 => ReasonCode::QUOTA_EXCEEDED,
-                Version::V311 => ReasonCode::UNSPECIFIED_ERROR,
+                Version::V311 | Version::V31 => ReasonCode::UNSPECIFIED_ERROR,
             });
         }
         let is_new = !session.subscriptions.contains_key(filter);

@@ -1,4 +1,4 @@
-//! The words of the MQTT specifications, 3.1.1 and 5.0, and how they look on the wire.
+//! The words of the MQTT specifications, 3.1, 3.1.1 and 5.0, and how they look on the wire.
 //!
 //! `packet` is what a client sends, `reply` what the server sends, `message` what a PUBLISH
 //! becomes once it stays, `codec` turns the first two into bytes and back.

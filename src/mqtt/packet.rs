@@ -8,13 +8,27 @@ use bytes::Bytes;
 use super::QoS;
 use super::reason::ReasonCode;
 
-/// Which of the two protocols a connection speaks: the CONNECT packet's Protocol Version.
+/// Which of the protocols a connection speaks: the CONNECT packet's Protocol Version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
+    /// MQTT 3.1, Protocol Version 3: the words of 3.1.1 under the name MQIsdp, but for what its
+    /// `connect` and `decode` say.
+    V31,
     /// MQTT 3.1.1, Protocol Level 4.
     V311,
     /// MQTT 5.0.
     V5,
+}
+
+impl Version {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
 }
 
 /// Packet Identifier: never zero `[MQTT-2.2.1-3]`.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::outbox::Peer;
-use crate::mqtt::Version;
 use crate::store::{self, Restored};
 use crate::turn::{ConnectionId, DisconnectedBy, Event, Record, StoreState};
 
@@ -44,7 +43,7 @@ pub(super) fn write(event: &Event, peer: Option<Peer>) {
             client = &**client_id,
             address,
             user = user.as_deref(),
-            version = version_name(*version),
+            version = version.name(),
             tls,
             clean_start,
             session_present,
@@ -208,13 +207,6 @@ impl Seldom {
                 Some(std::mem::take(&mut state.1))
             }
         }
-    }
-}
-
-fn version_name(version: Version) -> &'static str {
-    match version {
-        Version::V311 => "3.1.1",
-        Version::V5 => "5.0",
     }
 }
 

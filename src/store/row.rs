@@ -115,7 +115,7 @@ pub(super) fn session(session: &SessionRecord) -> (RowKey, Vec<u8>) {
     let value = key.value(|out| {
         put_bytes(out, session.client_id.as_bytes());
         put_optional_text(out, session.user.as_deref());
-        out.push(u8::from(session.version == Version::V5));
+        put_version(out, session.version);
         put_number(out, u64::from(session.expiry));
         put_optional(out, session.disconnected.map(|at| at.0));
         put_number(out, session.ordinal_bound);
@@ -133,7 +133,7 @@ fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broke
         id: OwnerId(id),
         client_id: reader.text()?.into(),
         user: reader.optional_text()?.map(Arc::from),
-        version: if reader.flag()? { Version::V5 } else { Version::V311 },
+        version: read_version(reader)?,
         expiry: reader.small()?,
         disconnected: reader.optional()?.map(crate::time::Timestamp),
         ordinal_bound: reader.number()?,
@@ -145,6 +145,23 @@ fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broke
             None
         },
     })
+}
+
+fn put_version(out: &mut Vec<u8>, version: Version) {
+    out.push(match version {
+        Version::V311 => 0,
+        Version::V5 => 1,
+        Version::V31 => 2,
+    });
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<Version, Broken> {
+    match reader.byte()? {
+        0 => Ok(Version::V311),
+        1 => Ok(Version::V5),
+        2 => Ok(Version::V31),
+        _ => Err(Broken),
+    }
 }
 
 /// The row that says how and when something ended.

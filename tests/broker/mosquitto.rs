@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use crate::harness::{Broker, Lines};
 
 /// Protocols as the clients' option `-V` names them.
-pub(crate) const VERSIONS: [&str; 2] = ["311", "5"];
+pub(crate) const VERSIONS: [&str; 3] = ["31", "311", "5"];
 
 /// Options that connect over TLS.
 pub(crate) fn over_tls(broker: &Broker) -> Vec<String> {

@@ -13,7 +13,7 @@ DEADLINE = 60
 
 def main(host, port, ca, version):
     came = queue.Queue()
-    protocol = mqtt.MQTTv5 if version == "5" else mqtt.MQTTv311
+    protocol = {"31": mqtt.MQTTv31, "311": mqtt.MQTTv311, "5": mqtt.MQTTv5}[version]
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="paho", protocol=protocol)
     client.tls_set(ca, tls_version=ssl.PROTOCOL_TLS_CLIENT)
     client.on_connect = lambda _c, _u, _f, reason, _p: came.put(("connected", reason.value))

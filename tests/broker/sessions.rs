@@ -80,3 +80,14 @@ fn a_clean_start_ends_the_session_for_good() {
 fn persistent(broker: &Broker, version: rumqtt::Version) -> Client {
     Client::connect(broker, Options::new(version, "client").persistent()).expect("it may connect")
 }
+
+#[test]
+fn the_log_names_the_protocol() {
+    let broker = Broker::start();
+    for (version, name) in mosquitto::VERSIONS.into_iter().zip(["3.1", "3.1.1", "5.0"]) {
+        let id = format!("client-{version}");
+        mosquitto::publish(&broker, &["-V", version, "-i", &id, "-t", "a", "-m", "x"]);
+        let line = broker.wait_for_log(&id);
+        assert!(line.contains(&format!("version=\"{name}\"")), "{line}");
+    }
+}

@@ -96,7 +96,7 @@ impl Client {
         self.lose_connection();
         let connect = self.connect.clone();
         let connect = if self.begins_anew { connect.clean() } else { connect };
-        self.is_transient = self.begins_anew && connect.version == Version::V311;
+        self.is_transient = self.begins_anew && connect.version != Version::V5;
         self.connection = Some(rig.open(connect));
     }
 

@@ -32,6 +32,7 @@ mod subscribe;
 mod sys;
 mod text;
 mod v311;
+mod version_31;
 mod violations;
 mod walk;
 mod will;

@@ -52,6 +52,11 @@ pub(crate) fn v4(client_id: &str) -> ConnectOptions {
     ConnectOptions { version: Version::V311, ..v5(client_id) }
 }
 
+/// MQTT 3.1, Clean Session 1.
+pub(crate) fn v3(client_id: &str) -> ConnectOptions {
+    ConnectOptions { version: Version::V31, ..v5(client_id) }
+}
+
 impl ConnectOptions {
     /// A session that outlives its connection, by an hour in 5.0; resumed where there is one.
     pub(crate) fn stored(self) -> Self {

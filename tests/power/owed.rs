@@ -118,7 +118,7 @@ impl Connection {
                 Packet::Connect(connect) => {
                     self.version = Some(connect.version);
                     self.stored = match connect.version {
-                        Version::V311 => !connect.clean_start,
+                        Version::V311 | Version::V31 => !connect.clean_start,
                         Version::V5 => connect.session_expiry.unwrap_or(0) > 0,
                     };
                     Some(("CONNACK", 0))

@@ -15,7 +15,7 @@ pub struct Session {
     pub address: Option<String>,
     /// Whether over TLS.
     pub tls: Option<bool>,
-    /// Protocol of the last connection: `5.0` or `3.1.1`.
+    /// Protocol of the last connection: `5.0`, `3.1.1` or `3.1`.
     pub version: String,
     /// User Name of the last connection.
     pub user: Option<String>,

@@ -90,6 +90,8 @@ pub(super) struct Session {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum ProtocolVersion {
+    #[serde(rename = "3.1")]
+    V31,
     #[serde(rename = "3.1.1")]
     V311,
     #[serde(rename = "5.0")]
@@ -282,6 +284,7 @@ impl Session {
             client_id: session.client_id.to_string(),
             user: session.user.as_deref().map(str::to_owned),
             version: match session.version {
+                Version::V31 => ProtocolVersion::V31,
                 Version::V311 => ProtocolVersion::V311,
                 Version::V5 => ProtocolVersion::V5,
             },
@@ -305,6 +308,7 @@ impl Session {
             client_id: self.client_id.into(),
             user: self.user.map(Arc::from),
             version: match self.version {
+                ProtocolVersion::V31 => Version::V31,
                 ProtocolVersion::V311 => Version::V311,
                 ProtocolVersion::V5 => Version::V5,
             },

@@ -68,10 +68,12 @@ pub(super) fn connect(body: &[u8]) -> Result<Connect<'_>, DecodeError> {
     if let Some((qos, retain)) = flags.will {
         connect.will = Some(read_will(&mut reader, version, qos, retain)?);
     }
-    if flags.user_name {
+    // In 3.1 the Remaining Length counts more than the flags: both may be left out.
+    let is_given = |reader: &Reader<'_>| version != Version::V31 || !reader.is_empty();
+    if flags.user_name && is_given(&reader) {
         connect.user_name = Some(reader.string()?);
     }
-    if flags.password {
+    if flags.password && is_given(&reader) {
         connect.password = Some(reader.binary()?);
     }
     reader.finish()?;
@@ -82,9 +84,9 @@ fn read_version(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
     let name = reader.binary()?;
     let level = reader.u8()?;
     match (name, level) {
+        (b"MQIsdp", 3) => Ok(Version::V31),
         (b"MQTT", 4) => Ok(Version::V311),
         (b"MQTT", 5) => Ok(Version::V5),
-        // MQIsdp is the name of 3.1 and older.
         (b"MQTT" | b"MQIsdp", _) => Err(DecodeError::UnsupportedVersion(level)),
         _ => Err(DecodeError::ProtocolName),
     }
@@ -102,7 +104,7 @@ impl Flags {
     fn read(reader: &mut Reader<'_>, version: Version) -> Result<Self, DecodeError> {
         let flags = reader.u8()?;
         let set = |bit: u8| flags & (1 << bit) != 0;
-        if set(0) {
+        if set(0) && version != Version::V31 {
             return Err(DecodeError::ConnectReservedFlag);
         }
         let will_qos = qos(flags >> 3 & 3).ok_or(DecodeError::WillQos)?;
@@ -111,7 +113,7 @@ impl Flags {
             return Err(DecodeError::WillFlagsWithoutWill);
         }
         let (password, user_name) = (set(6), set(7));
-        if version == Version::V311 && password && !user_name {
+        if version != Version::V5 && password && !user_name {
             return Err(DecodeError::PasswordWithoutUserName);
         }
         Ok(Self {
@@ -160,7 +162,7 @@ fn read_will<'a>(
 ) -> Result<Will<'a>, DecodeError> {
     let properties = match version {
         Version::V5 => MessageProperties::read(Properties::read(reader, ALLOWED_IN_WILL)?)?,
-        Version::V311 => MessageProperties::default(),
+        Version::V311 | Version::V31 => MessageProperties::default(),
     };
     let topic = reader.topic_name()?;
     if topic.is_empty() {

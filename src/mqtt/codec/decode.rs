@@ -42,7 +42,7 @@ pub fn decode<'a>(
     version: Version,
     limit: usize,
 ) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
-    let Some(frame) = Frame::split(buffer, limit)? else {
+    let Some(frame) = Frame::split(buffer, version, limit)? else {
         return Ok(None);
     };
     let body = frame.body;
@@ -114,7 +114,7 @@ pub(super) fn check_topic_given(
     alias: bool,
 ) -> Result<(), DecodeError> {
     match version {
-        Version::V311 if topic.is_empty() => Err(DecodeError::EmptyTopicName),
+        Version::V311 | Version::V31 if topic.is_empty() => Err(DecodeError::EmptyTopicName),
         Version::V5 if topic.is_empty() && !alias => Err(DecodeError::NoTopic),
         _ => Ok(()),
     }
@@ -140,7 +140,7 @@ pub(super) fn reason_and_string<'a>(
     reader: &mut Reader<'a>,
     version: Version,
 ) -> Result<(ReasonCode, Option<&'a str>), DecodeError> {
-    if version == Version::V311 || reader.is_empty() {
+    if version != Version::V5 || reader.is_empty() {
         return Ok((ReasonCode::SUCCESS, None));
     }
     let reason = ReasonCode(reader.u8()?);
@@ -201,7 +201,7 @@ fn subscribe(body: &[u8], version: Version) -> Result<Subscribe<'_>, DecodeError
 
 fn subscription_options(byte: u8, version: Version) -> Result<SubscriptionOptions, DecodeError> {
     let reserved = match version {
-        Version::V311 => 0xFC,
+        Version::V311 | Version::V31 => 0xFC,
         Version::V5 => 0xC0,
     };
     if byte & reserved != 0 {

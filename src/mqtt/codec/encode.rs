@@ -27,15 +27,15 @@ pub fn encode(reply: &Reply, context: EncodeContext, limit: usize, out: &mut Vec
         Reply::PingResp => out.extend_from_slice(&[Kind::PingResp.first_byte(), 0]),
         Reply::ConnAck(connack) => match version {
             Version::V5 => put_connack_v5(connack, limit, out),
-            Version::V311 => put_connack_v311(connack, out),
+            Version::V311 | Version::V31 => put_connack_v311(connack, version, out),
         },
         Reply::SubAck(list) => match version {
             Version::V5 => put_list(Kind::SubAck, list, limit, out),
-            Version::V311 => put_suback_v311(list, out),
+            Version::V311 | Version::V31 => put_suback_v311(list, out),
         },
         Reply::UnsubAck(list) => match version {
             Version::V5 => put_list(Kind::UnsubAck, list, limit, out),
-            Version::V311 => put_short_ack(Kind::UnsubAck, list.packet_id, out),
+            Version::V311 | Version::V31 => put_short_ack(Kind::UnsubAck, list.packet_id, out),
         },
         Reply::Disconnect(disconnect) => {
             if version == Version::V5 {
@@ -64,7 +64,7 @@ pub fn encode_publish_head(delivery: &Delivery, context: EncodeContext, out: &mu
     if let Some(packet_id) = delivery.packet_id {
         put_u16(out, packet_id.get());
     }
-    if context.version == Version::V311 {
+    if context.version != Version::V5 {
         return;
     }
     put_variable(out, layout.properties);
@@ -126,7 +126,7 @@ fn publish_properties_len(delivery: &Delivery) -> usize {
 }
 
 fn put_ack(kind: Kind, ack: &Ack, version: Version, limit: usize, out: &mut Vec<u8>) {
-    if version == Version::V311 {
+    if version != Version::V5 {
         return put_short_ack(kind, ack.packet_id, out);
     }
     let text = fitting(ack.reason_string.as_deref(), 3, 0, limit);
@@ -231,9 +231,11 @@ fn connack_properties(connack: &ConnAck) -> Vec<u8> {
     out
 }
 
-fn put_connack_v311(connack: &ConnAck, out: &mut Vec<u8>) {
+/// In 3.1 the first byte is reserved.
+fn put_connack_v311(connack: &ConnAck, version: Version, out: &mut Vec<u8>) {
     let code = return_code(connack.reason);
-    out.extend_from_slice(&[Kind::ConnAck.first_byte(), 2, session_present(connack), code]);
+    let present = if version == Version::V31 { 0 } else { session_present(connack) };
+    out.extend_from_slice(&[Kind::ConnAck.first_byte(), 2, present, code]);
 }
 
 /// A refusal never says that there is a session `[MQTT-3.2.2-6]`.

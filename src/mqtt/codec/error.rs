@@ -10,7 +10,7 @@ macro_rules! decode_errors {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DecodeError {
             $($(#[$doc])* $name,)*
-            /// Neither 3.1.1 nor 5.0: the Protocol Version asked for `[MQTT-3.1.2-2]`.
+            /// Not 3.1, 3.1.1 or 5.0: the Protocol Version asked for `[MQTT-3.1.2-2]`.
             UnsupportedVersion(u8),
             /// Larger than our Maximum Packet Size: the size of the whole packet in bytes.
             PacketTooLarge(usize),

@@ -2,7 +2,7 @@
 
 use super::error::DecodeError;
 use super::reader::variable;
-use crate::mqtt::QoS;
+use crate::mqtt::{QoS, Version};
 
 /// The largest Remaining Length.
 pub(super) const LARGEST_REMAINING: usize = 268_435_455;
@@ -80,13 +80,19 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The packet at the front; `None` when it has not come whole. What is wrong with the fixed
     /// header is said as soon as it shows.
-    pub(super) fn split(buffer: &'a [u8], limit: usize) -> Result<Option<Self>, DecodeError> {
+    pub(super) fn split(
+        buffer: &'a [u8],
+        version: Version,
+        limit: usize,
+    ) -> Result<Option<Self>, DecodeError> {
         let Some((&first, after)) = buffer.split_first() else {
             return Ok(None);
         };
         let kind = Kind::from_first_byte(first)?;
         let flags = first & 0x0F;
-        if kind.fixed_flags().is_some_and(|fixed| fixed != flags) {
+        // In 3.1 PUBREL, SUBSCRIBE and UNSUBSCRIBE have DUP, too, when they are sent again.
+        let dup = if version == Version::V31 && kind.fixed_flags() == Some(2) { 8 } else { 0 };
+        if kind.fixed_flags().is_some_and(|fixed| fixed != flags & !dup) {
             return Err(DecodeError::FixedHeaderFlags);
         }
         let Some((remaining, length)) = variable(after)? else {

@@ -175,7 +175,7 @@ impl Client {
         }
         self.is_stored = match connect.version {
             Version::V5 => connect.session_expiry.is_some(),
-            Version::V311 => !connect.clean_start,
+            Version::V311 | Version::V31 => !connect.clean_start,
         };
         self.connection = Some(world.open(&connect));
     }

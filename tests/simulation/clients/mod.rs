@@ -261,7 +261,7 @@ impl Client {
             name: &self.name,
             keep_alive: pick(&mut self.rng, &[0, 6, 20]),
             expiry: match (self.version, self.temper.stored) {
-                (Version::V311, _) => None,
+                (Version::V311 | Version::V31, _) => None,
                 (_, false) => None,
                 _ if self.temper.fickle && !self.calm => {
                     Some(pick(&mut self.rng, &[0, 2, 10, 3600, 3600, 3600]))
@@ -277,8 +277,8 @@ impl Client {
             }),
         };
         let expiry = match (self.version, clean) {
-            (Version::V311, true) => 0,
-            (Version::V311, false) => u32::MAX,
+            (Version::V311 | Version::V31, true) => 0,
+            (Version::V311 | Version::V31, false) => u32::MAX,
             _ => connect.expiry.unwrap_or(0),
         };
         let v5 = self.version == Version::V5;

@@ -44,7 +44,7 @@ const REPEATABLE_IN_PUBLISH: Set = Set::of(&[id::SUBSCRIPTION_IDENTIFIER]);
 /// The message of a PUBLISH counts as received at time 0, so its Message Expiry Interval is the
 /// one on the wire. AUTH is [`DecodeError::WrongDirection`]: KedgeMQ never sends it.
 pub fn decode(buffer: &[u8], version: Version) -> Result<Option<(Reply, usize)>, DecodeError> {
-    let Some(frame) = Frame::split(buffer, LARGEST_PACKET)? else {
+    let Some(frame) = Frame::split(buffer, version, LARGEST_PACKET)? else {
         return Ok(None);
     };
     let body = frame.body;
@@ -91,7 +91,7 @@ fn connack(body: &[u8], version: Version) -> Result<ConnAck, DecodeError> {
         reason_string: None,
     };
     match version {
-        Version::V311 => connack.reason = return_code(code)?,
+        Version::V311 | Version::V31 => connack.reason = return_code(code)?,
         Version::V5 if code != 0 && code < 0x80 => return Err(DecodeError::ReasonCodeNotAllowed),
         Version::V5 => connack_properties(&mut reader, &mut connack)?,
     }
@@ -196,7 +196,7 @@ fn is_server_puback_reason(reason: ReasonCode) -> bool {
 
 fn suback(body: &[u8], version: Version) -> Result<AckList, DecodeError> {
     ack_list(body, version, |code| match version {
-        Version::V311 => matches!(code, 0..=2 | 0x80),
+        Version::V311 | Version::V31 => matches!(code, 0..=2 | 0x80),
         Version::V5 => {
             matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
         }
@@ -217,7 +217,7 @@ fn ack_list(
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
     let reason_string = match version {
-        Version::V311 => None,
+        Version::V311 | Version::V31 => None,
         Version::V5 => reason_string(&mut reader)?,
     };
     let codes = reader.rest();

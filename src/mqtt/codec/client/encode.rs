@@ -30,8 +30,9 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) {
 }
 
 fn put_connect(connect: &Connect<'_>, body: &mut Vec<u8>) -> u8 {
-    put_string(body, "MQTT");
+    put_string(body, if connect.version == Version::V31 { "MQIsdp" } else { "MQTT" });
     body.push(match connect.version {
+        Version::V31 => 3,
         Version::V311 => 4,
         Version::V5 => 5,
     });
@@ -141,7 +142,7 @@ fn put_subscribe(subscribe: &Subscribe<'_>, version: Version, body: &mut Vec<u8>
     for (filter, options) in &subscribe.filters {
         put_string(body, filter);
         body.push(match version {
-            Version::V311 => options.qos as u8,
+            Version::V311 | Version::V31 => options.qos as u8,
             Version::V5 => subscription_options(options),
         });
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::mqtt::Version::{self, V5, V311};
+use crate::mqtt::Version::{self, V5, V31, V311};
 use crate::mqtt::packet::{self, Connect, Payload, RetainHandling, SubscriptionOptions, Will};
 use crate::mqtt::reply::{self, AckList, ConnAck, TopicAlias};
 use crate::mqtt::{Delivery, Message, Packet, PacketId, QoS, ReasonCode, Reply};
@@ -165,11 +165,11 @@ fn connack(random: &mut Rng, version: Version) -> ConnAck {
     let v5 = version == V5;
     let reasons: &[u8] = match version {
         V5 => &[0, 0x80, 0x84, 0x87, 0x8C, 0x95, 0x9F],
-        V311 => &[0, 0x84, 0x85, 0x86, 0x87, 0x88],
+        V311 | V31 => &[0, 0x84, 0x85, 0x86, 0x87, 0x88],
     };
     let reason = ReasonCode(pick(random, reasons));
     ConnAck {
-        session_present: reason == ReasonCode::SUCCESS && random.bool(),
+        session_present: reason == ReasonCode::SUCCESS && version != V31 && random.bool(),
         reason,
         session_expiry: maybe(random, v5, |random| random.u32(..)),
         receive_maximum: maybe(random, v5, |random| random.u16(1..)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{context, encoded};
-use crate::mqtt::Version::{self, V5, V311};
+use crate::mqtt::Version::{self, V5, V31, V311};
 use crate::mqtt::codec::DecodeError::*;
 use crate::mqtt::codec::{client, encode, publish_size};
 use crate::mqtt::reply::{Ack, AckList, ConnAck, Disconnect, EncodeContext, TopicAlias};
@@ -170,7 +170,8 @@ fn connack_in_3_1_1() {
     }
     let mut accepted = connack(ReasonCode::SUCCESS);
     accepted.receive_maximum = Some(10);
-    written(&Reply::ConnAck(Box::new(accepted)), V311, 100, b"\x20\x02\x01\x00");
+    written(&Reply::ConnAck(Box::new(accepted.clone())), V311, 100, b"\x20\x02\x01\x00");
+    written(&Reply::ConnAck(Box::new(accepted)), V31, 100, b"\x20\x02\x00\x00");
 }
 
 #[test]

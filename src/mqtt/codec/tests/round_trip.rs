@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::{context, encoded, generate};
 use crate::mqtt::Reply;
-use crate::mqtt::Version::{V5, V311};
+use crate::mqtt::Version::{V5, V31, V311};
 use crate::mqtt::codec::{
     LARGEST_PACKET, client, connect_version, decode, encode_publish_head, publish_size,
 };
@@ -14,7 +14,7 @@ use crate::mqtt::packet::Packet;
 fn what_a_client_writes_is_read() {
     let mut random = Rng::with_seed(1);
     for round in 0..20_000 {
-        let version = if round % 2 == 0 { V5 } else { V311 };
+        let version = [V5, V311, V31][round % 3];
         let packet = generate::client_packet(&mut random, version);
         let mut bytes = Vec::new();
         client::encode(&packet, version, &mut bytes);
@@ -32,7 +32,7 @@ fn what_a_client_writes_is_read() {
 fn what_the_server_writes_is_read() {
     let mut random = Rng::with_seed(2);
     for round in 0..20_000 {
-        let version = if round % 2 == 0 { V5 } else { V311 };
+        let version = [V5, V311, V31][round % 3];
         let reply = generate::server_reply(&mut random, version);
         let bytes = encoded(&reply, version, usize::MAX);
         assert_eq!(client::decode(&bytes, version), Ok(Some((reply.clone(), bytes.len()))));
@@ -49,7 +49,7 @@ fn what_the_server_writes_is_read() {
 fn the_beginning_of_a_packet_is_no_packet() {
     let mut random = Rng::with_seed(3);
     for round in 0..1_000 {
-        let version = if round % 2 == 0 { V5 } else { V311 };
+        let version = [V5, V311, V31][round % 3];
         let mut bytes = Vec::new();
         client::encode(&generate::client_packet(&mut random, version), version, &mut bytes);
         let reply = encoded(&generate::server_reply(&mut random, version), version, usize::MAX);
@@ -68,7 +68,7 @@ fn a_packet_cut_inside_is_never_read_past_its_end() {
     let mut random = Rng::with_seed(4);
     let mut refused = 0;
     for round in 0..2_000 {
-        let version = if round % 2 == 0 { V5 } else { V311 };
+        let version = [V5, V311, V31][round % 3];
         let mut bytes = Vec::new();
         client::encode(&generate::client_packet(&mut random, version), version, &mut bytes);
         let body = bytes.len() - 2;

@@ -1,7 +1,7 @@
 //! Every rule that `decode` enforces, with the bytes that break it.
 
 use super::packet;
-use crate::mqtt::Version::{self, V5, V311};
+use crate::mqtt::Version::{self, V5, V31, V311};
 use crate::mqtt::codec::DecodeError::{self, *};
 use crate::mqtt::codec::{connect_version, decode};
 use crate::mqtt::{Packet, ReasonCode};
@@ -185,13 +185,15 @@ fn connect_versions() {
     refused_by_both(&body(b"MQTT", 3), UnsupportedVersion(3));
     refused_by_both(&body(b"MQTT", 6), UnsupportedVersion(6));
     refused_by_both(&body(b"MQTT", 0x84), UnsupportedVersion(0x84));
-    refused_by_both(&body(b"MQIsdp", 3), UnsupportedVersion(3));
+    refused_by_both(&body(b"MQTT", 0x83), UnsupportedVersion(0x83));
+    refused_by_both(&body(b"MQIsdp", 4), UnsupportedVersion(4));
     refused_by_both(&body(b"mqtt", 5), ProtocolName);
     refused_by_both(&body(b"", 5), ProtocolName);
     assert_eq!(UnsupportedVersion(3).reason().0, 0x84);
 
     assert_eq!(connect_version(&body(b"MQTT", 5)), Some(V5));
     assert_eq!(connect_version(&body(b"MQTT", 4)), Some(V311));
+    assert_eq!(connect_version(&body(b"MQIsdp", 3)), Some(V31));
     assert_eq!(connect_version(b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05\xFF"), Some(V5));
     assert_eq!(connect_version(b"\x10\x0D\x00\x04MQTT"), None);
     assert_eq!(connect_version(&body(b"MQTT", 3)), None);
@@ -256,7 +258,7 @@ fn subscribe_and_unsubscribe() {
         refused(V5, &packet(0xA2, &[b"\x00\x01\x00", &filter[..]].concat()), InvalidTopicFilter);
     }
     let with = |version, options: u8| match version {
-        V311 => packet(0x82, &[b"\x00\x01\x00\x01f", &[options][..]].concat()),
+        V311 | V31 => packet(0x82, &[b"\x00\x01\x00\x01f", &[options][..]].concat()),
         V5 => packet(0x82, &[b"\x00\x01\x00\x00\x01f", &[options][..]].concat()),
     };
     for options in [0x04, 0x08, 0x10, 0x20, 0x40, 0x80] {
@@ -392,4 +394,35 @@ fn errors_say_whose_fault_it_is() {
         assert_eq!(error.reason().0, reason, "{error}");
     }
     assert_eq!(UnsupportedVersion(3).to_string(), "protocol version 3 is not supported");
+}
+
+#[test]
+fn what_3_1_has_of_its_own() {
+    let connect = |flags: u8, rest: &[u8]| {
+        let head = [&b"\x00\x06MQIsdp\x03"[..], &[flags], b"\x00\x3C"].concat();
+        packet(0x10, &[&head[..], rest].concat())
+    };
+    let login = |bytes: &[u8]| match accepted(V31, bytes) {
+        Packet::Connect(connect) => {
+            assert_eq!(connect.version, V31);
+            (connect.user_name.is_some(), connect.password.is_some())
+        }
+        other => panic!("{other:?}"),
+    };
+    // The flags may promise what the Remaining Length leaves out.
+    assert_eq!(login(&connect(0xC2, b"\x00\x01c\x00\x01u\x00\x01p")), (true, true));
+    assert_eq!(login(&connect(0xC2, b"\x00\x01c\x00\x01u")), (true, false));
+    assert_eq!(login(&connect(0xC2, b"\x00\x01c")), (false, false));
+    refused(V31, &connect(0xC2, b"\x00\x01c\x00\x02u"), Truncated);
+    refused(V31, &connect(0x42, b"\x00\x01c\x00\x01p"), PasswordWithoutUserName);
+    accepted(V31, &connect(0x03, b"\x00\x01c"));
+    // DUP, where the packet is sent again.
+    for (kind, body) in
+        [(0x6A, &b"\x00\x01"[..]), (0x8A, b"\x00\x01\x00\x01f\x00"), (0xAA, b"\x00\x01\x00\x01f")]
+    {
+        accepted(V31, &packet(kind, body));
+        refused(V311, &packet(kind, body), FixedHeaderFlags);
+        refused(V31, &packet(kind - 2, body), FixedHeaderFlags);
+    }
+    refused(V31, &packet(0x48, b"\x00\x01"), FixedHeaderFlags);
 }
