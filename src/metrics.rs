@@ -27,4 +27,29 @@ pub struct Counters {
     pub unauthorized_publishes: u64,
     /// Publishes refused because the store failed or something was full.
     pub refused_publishes: u64,
+    /// CONNECT packets.
+    pub connects: u64,
+    /// Bytes of the payloads of PUBLISH packets from clients.
+    pub payload_received: u64,
+    /// The same to clients.
+    pub payload_sent: u64,
+    /// Messages in flight to the clients that are connected now.
+    pub in_flight: u64,
+    /// The most clients that were connected at once.
+    pub clients_maximum: u64,
+    /// Sessions that their Session Expiry Interval ended.
+    pub sessions_expired: u64,
+    /// What the world told the core of last.
+    pub traffic: Traffic,
+}
+
+/// What the core doesn't see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes from clients, without TLS.
+    pub bytes_received: u64,
+    /// Bytes to clients, without TLS.
+    pub bytes_sent: u64,
+    /// Network connections that were accepted.
+    pub sockets: u64,
 }

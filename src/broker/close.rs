@@ -169,6 +169,7 @@ impl Broker {
         let groups = session.groups.clone();
         self.fold_groups(&groups);
         self.links[link.id.slot as usize] = None;
+        self.connected -= 1;
         super::sys::count(&link, &mut self.counters);
         if expiry == 0 {
             return self.end_session(id, EndCause::Expired, now, turn);
@@ -191,6 +192,9 @@ impl Broker {
         self.settle(now, turn); // What died before still has its owner.
         let mut session = self.sessions.remove(&id).expect("only a session that is there ends");
         self.clients.remove(&session.client_id);
+        if cause == EndCause::Expired && session.expiry > 0 {
+            self.counters.sessions_expired += 1;
+        }
         if session.stored {
             self.last_ended = turn.record(Record::SessionEnded { session: id, cause, at: now });
         }

@@ -36,6 +36,7 @@ impl Broker {
         turn: &mut Turn,
     ) {
         self.counters.packets_received += 1;
+        self.counters.connects += 1;
         if let Err(refusal) = self.check_connect(&who, connect) {
             return self.refuse_connect(id, connect, &refusal, turn);
         }
@@ -261,6 +262,8 @@ impl Broker {
             self.links.resize(slot + 1, None);
         }
         self.links[slot] = Some((id.generation, session));
+        self.connected += 1;
+        self.counters.clients_maximum = self.counters.clients_maximum.max(self.connected);
     }
 
     fn connack(&self, connect: &Connect<'_>, assigned_client_id: Option<Arc<str>>) -> ConnAck {

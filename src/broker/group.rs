@@ -47,7 +47,8 @@ impl Broker {
         if stored && !group.stored {
             store_group(id, group, &mut self.totals, turn);
         }
-        let is_new = group.members.join(Member { session, options, subscription_id });
+        let is_new = !group.members.join(Member { session, options, subscription_id });
+        self.memberships += usize::from(is_new);
         let groups = &mut self.session(session).groups;
         if !groups.contains(&id) {
             groups.push(id);
@@ -90,8 +91,10 @@ impl Broker {
             member.groups.retain(|group| *group != id);
         }
         let group = self.groups.get_mut(&id).expect("a group id has a group");
-        group.members.leave(session);
-        if group.members.is_empty() {
+        let has_left = group.members.leave(session);
+        let is_empty = group.members.is_empty();
+        self.memberships -= usize::from(has_left);
+        if is_empty {
             self.end_group(id, cause, now, turn);
         }
     }

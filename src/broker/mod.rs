@@ -16,6 +16,7 @@ mod deliver;
 mod doomed;
 mod group;
 mod letter;
+mod load;
 mod operator;
 mod publish;
 mod pump;
@@ -36,7 +37,7 @@ use foldhash::fast::FixedState;
 
 use crate::auth::{Acl, Identity};
 use crate::config::Settings;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Traffic};
 use crate::mqtt::packet::{Connect, Packet};
 use crate::router::{Retained, Subscriptions, Target};
 use crate::session::Session;
@@ -54,6 +55,7 @@ pub use operator::SessionView;
 use dead_letter::{Cemetery, Death};
 use doomed::Doomed;
 use group::Group;
+use load::Load;
 use task::Tasks;
 use timer::{Timer, Timers};
 
@@ -97,6 +99,11 @@ pub struct Broker {
     timers: Timers,
     totals: Totals,
     counters: Counters,
+    /// Clients connected now.
+    connected: u64,
+    /// Memberships in share groups.
+    memberships: usize,
+    load: Load,
     /// Kept only for its capacity.
     targets: Vec<Target>,
 }
@@ -133,6 +140,9 @@ impl Broker {
             timers,
             totals: Totals::default(),
             counters: Counters::default(),
+            connected: 0,
+            memberships: 0,
+            load: Load::default(),
             targets: Vec::new(),
         }
     }
@@ -140,6 +150,11 @@ impl Broker {
     /// What the world's clock shows, for dead letters.
     pub fn set_wall_clock(&mut self, clock: WallClock) {
         self.wall = clock;
+    }
+
+    /// What the world counted so far, for `$SYS`.
+    pub fn set_traffic(&mut self, traffic: Traffic) {
+        self.counters.traffic = traffic;
     }
 
     /// The rights from now on; `None`: everybody may do everything.
@@ -282,12 +297,15 @@ impl Broker {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         for (_, id) in self.links.iter().flatten() {
-            let link = self.sessions.get(id).and_then(|session| session.link.as_ref());
-            if let Some(link) = link {
+            let Some(session) = self.sessions.get(id) else {
+                continue;
+            };
+            if let Some(link) = &session.link {
                 sys::count(link, &mut counters);
-                counters.clients_connected += 1;
+                counters.in_flight += session.outbound.len() as u64;
             }
         }
+        counters.clients_connected = self.connected;
         counters
     }
 

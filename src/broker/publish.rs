@@ -41,7 +41,9 @@ impl Broker {
         let limits = &self.settings.limits;
         let (alias_maximum, levels) = (limits.topic_alias_maximum, limits.topic_levels);
         let session = self.sessions.get_mut(&id).expect("a session in use is there");
-        session.link.as_mut().expect("a packet comes by a link").messages_in += 1;
+        let link = session.link.as_mut().expect("a packet comes by a link");
+        link.messages_in += 1;
+        link.payload_in += publish.payload.as_slice().len() as u64;
         let alias = publish.topic_alias;
         let topic = session.inbound.resolve_topic(publish.topic, alias, alias_maximum)?;
         topic::check_name(&topic, levels).map_err(|_| Violation::TopicTooDeep)?;

@@ -123,7 +123,8 @@ impl Broker {
         } else if let Some(&group) = self.group_ids.get(&filter) {
             session.groups.push(group);
             let members = &mut self.groups.get_mut(&group).expect("its id is known").members;
-            members.join(router::Member { session: id, options, subscription_id });
+            let is_known = members.join(router::Member { session: id, options, subscription_id });
+            self.memberships += usize::from(!is_known);
         }
     }
 

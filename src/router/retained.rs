@@ -14,15 +14,20 @@ use crate::mqtt::{Message, topic};
 #[derive(Debug, Default)]
 pub struct Retained {
     messages: BTreeMap<Arc<str>, Arc<Message>>,
+    bytes: u64,
 }
 
 impl Retained {
     /// Sets a topic's message, or clears it; gives back the one before.
     pub fn set(&mut self, topic: Arc<str>, message: Option<Arc<Message>>) -> Option<Arc<Message>> {
-        match message {
+        let size = |message: &Option<Arc<Message>>| message.as_ref().map_or(0, |m| m.size() as u64);
+        self.bytes += size(&message);
+        let before = match message {
             Some(message) => self.messages.insert(topic, message),
             None => self.messages.remove(&topic),
-        }
+        };
+        self.bytes -= size(&before);
+        before
     }
 
     /// A topic's message.
@@ -33,6 +38,11 @@ impl Retained {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    /// Their [`Message::size`] together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether there are none.

@@ -121,6 +121,7 @@ impl Door {
             carry.connect(self.packet_size, |connect| Credentials::new(common_name, connect));
         let identity = identify(access, credentials, &self.password_permits).await;
         let id = seat.outbox.id();
+        let whole = carry.bytes().len();
         let terms = carry.take_connect(self.packet_size, |connect| {
             let (version, keep_alive) = (connect.version, connect.keep_alive);
             seat.outbox.set_protocol(version, connect.maximum_packet_size);
@@ -131,6 +132,7 @@ impl Door {
             }
             self.terms(version, keep_alive)
         });
+        self.engine.traffic().received(whole - carry.bytes().len());
         let why = "the connection's task failed".into();
         seat.cause = Some(CloseCause::Network(why));
         Connection::new(seat, link, carry, terms)

@@ -265,6 +265,7 @@ impl Connection {
                 Poll::Ready(count) => {
                     let count = count?;
                     outbox.wrote(count);
+                    inbound.seat.engine.traffic().sent(count);
                     work.buffer.advance(count);
                     work.stalled = None;
                 }
@@ -324,6 +325,7 @@ impl Inbound {
         if packets.is_empty() && error.is_none() {
             return Some(used);
         }
+        seat.engine.traffic().received(used);
         let id = seat.outbox.id();
         let broken = error.is_some();
         let mut is_late = false;

@@ -19,6 +19,7 @@ use super::clock::{self, Clock};
 use super::handle::Seen;
 use super::outbox::{Outbox, Peer};
 use super::slots::Slots;
+use super::traffic::Traffic;
 use super::work::{By, Work};
 use super::{log, store};
 use crate::auth::Identity;
@@ -65,6 +66,7 @@ pub(super) struct Engine {
     /// Connections whose next packets need room in the store.
     starved: Mutex<Vec<Arc<Outbox>>>,
     outbox_bytes: usize,
+    traffic: Traffic,
     /// The time that the timer sleeps until.
     due: AtomicU64,
     timer: Notify,
@@ -102,6 +104,7 @@ impl Engine {
             waiting: Mutex::default(),
             starved: Mutex::default(),
             outbox_bytes,
+            traffic: Traffic::default(),
             due: AtomicU64::new(u64::MAX),
             timer: Notify::new(),
             submitted: AtomicU64::new(now.0),
@@ -141,7 +144,7 @@ impl Engine {
         if work.wanted && self.committed() != committed {
             self.release(); // The commit may have come before what waits for it was listed.
         }
-        work.carry_out(by);
+        work.carry_out(by, &self.traffic);
         SPARE_WORK.set(work);
         result
     }
@@ -153,6 +156,7 @@ impl Engine {
         half: Option<OwnedWriteHalf>,
         waker: Waker,
     ) -> Arc<Outbox> {
+        self.traffic.accepted();
         let make = |id| Outbox::new(id, peer, self.outbox_bytes, half, waker);
         self.lock().slots.insert(make)
     }
@@ -189,6 +193,11 @@ impl Engine {
         }
     }
 
+    /// Counts what passes.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// Now.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -208,7 +217,10 @@ impl Engine {
     /// Calls the core, as it wanted.
     pub(super) fn tick(&self) {
         self.due.store(u64::MAX, Ordering::SeqCst); // The turn sets it anew.
-        self.turn(By::Server, |step| step.call(Broker::handle_timeout));
+        self.turn(By::Server, |step| {
+            step.core.broker.set_traffic(self.traffic.so_far());
+            step.call(Broker::handle_timeout);
+        });
     }
 
     /// Told when [`due`](Self::due) got earlier.

@@ -18,6 +18,7 @@ mod reading;
 mod rig;
 mod slots;
 mod timer;
+mod traffic;
 mod witness;
 mod work;
 

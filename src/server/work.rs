@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::outbox::{Appended, Buffer, Next, Outbox, SLICES};
+use super::traffic::Traffic;
 
 /// Writes at the end of one turn; the tasks of other connections are woken.
 pub(super) const INLINE_WRITES: usize = 64;
@@ -56,12 +57,12 @@ impl Work {
     }
 
     /// Writes and wakes, without any lock.
-    pub(super) fn carry_out(&mut self, by: By<'_>) {
+    pub(super) fn carry_out(&mut self, by: By<'_>, traffic: &Traffic) {
         self.wanted = false;
         let budget = if matches!(by, By::Storage) { 0 } else { INLINE_WRITES };
         for (done, (outbox, half)) in self.write.drain(..).enumerate() {
             if done < budget {
-                write_out(&outbox, half);
+                write_out(&outbox, half, traffic);
             } else {
                 outbox.hand_over(half, Buffer::default(), 0);
             }
@@ -76,7 +77,7 @@ impl Work {
 }
 
 /// Writes until nothing is left or the socket takes no more.
-fn write_out(outbox: &Outbox, mut half: OwnedWriteHalf) {
+fn write_out(outbox: &Outbox, mut half: OwnedWriteHalf, traffic: &Traffic) {
     let mut written = 0;
     while let Next::Write(back, mut buffer) = outbox.next_to_write(half, written) {
         half = back;
@@ -85,6 +86,7 @@ fn write_out(outbox: &Outbox, mut half: OwnedWriteHalf) {
             match write_some(&half, &buffer) {
                 Ok(count) if count > 0 => {
                     written += count;
+                    traffic.sent(count);
                     buffer.advance(count);
                 }
                 // The task meets the same error, and ends the connection for it.

@@ -42,6 +42,10 @@ pub struct Link {
     pub messages_in: u64,
     /// PUBLISH packets to the client.
     pub messages_out: u64,
+    /// Bytes of the payloads of those from the client.
+    pub payload_in: u64,
+    /// Bytes of the payloads of those to the client.
+    pub payload_out: u64,
     /// Whether a timer looks after its oldest unacknowledged message.
     pub ack_watched: bool,
     /// Whether its outbox is over its limit.
@@ -66,6 +70,8 @@ impl Link {
             said: 0,
             messages_in: 0,
             messages_out: 0,
+            payload_in: 0,
+            payload_out: 0,
             ack_watched: false,
             outbox_full: false,
             aliases: Aliases::default(),
@@ -87,8 +93,9 @@ impl Link {
             strip_reason_string(&mut reply);
         }
         self.said += 1;
-        if let Reply::Publish(_) = reply {
+        if let Reply::Publish(delivery) = &reply {
             self.messages_out += 1;
+            self.payload_out += delivery.message.payload.len() as u64;
         }
         if until == RecordNumber::default() {
             turn.send(self.id, Output::Packet(reply));

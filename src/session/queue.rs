@@ -101,9 +101,11 @@ impl Entry {
     }
 }
 
-/// Bytes of all queues together.
+/// Copies and bytes of all queues together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
+    /// Copies.
+    pub count: u64,
     /// Of transient queues: in memory.
     pub memory: u64,
     /// Of stored queues: on disk.
@@ -186,7 +188,7 @@ impl Queue {
 
     /// Appends the newest copy. `keep`: it may be sent soon.
     pub fn push(&mut self, entry: Entry, keep: bool, totals: &mut Totals) {
-        *self.total(totals) += u64::from(entry.size);
+        self.gain(totals, 1, u64::from(entry.size));
         let fits = self.ready_bytes + u64::from(entry.size) <= u64::from(READY_BYTES);
         if self.stored && !(keep && fits && self.tail.is_empty()) {
             self.tail.push(entry.message, entry.size, entry.expires);
@@ -199,7 +201,7 @@ impl Queue {
 
     /// Puts a copy back where it belongs.
     pub fn put_back(&mut self, entry: Entry, totals: &mut Totals) {
-        *self.total(totals) += u64::from(entry.size);
+        self.gain(totals, 1, u64::from(entry.size));
         if entry.body.is_none() {
             self.fold();
             self.tail.put_back(entry.message, entry.size, entry.expires);
@@ -214,7 +216,7 @@ impl Queue {
     pub fn pop(&mut self, totals: &mut Totals) -> Option<Entry> {
         let entry = self.ready.pop_front()?;
         self.ready_bytes -= u64::from(entry.size);
-        *self.total(totals) -= u64::from(entry.size);
+        self.lose(totals, 1, u64::from(entry.size));
         if self.ready.is_empty() {
             self.soonest_expiry = None;
         }
@@ -223,8 +225,7 @@ impl Queue {
 
     /// Takes all copies that are in memory, and forgets the others: the owner ends.
     pub fn take_all(&mut self, totals: &mut Totals) -> VecDeque<Entry> {
-        let bytes = self.bytes();
-        *self.total(totals) -= bytes;
+        self.lose(totals, self.len() as u64, self.bytes());
         let ready = std::mem::take(&mut self.ready);
         *self = Self::new(self.stored);
         ready
@@ -241,7 +242,7 @@ impl Queue {
         self.soonest_expiry = self.ready.iter().filter_map(|entry| entry.expires).min();
         let bytes: u64 = expired.iter().map(|entry| u64::from(entry.size)).sum();
         self.ready_bytes -= bytes;
-        *self.total(totals) -= bytes;
+        self.lose(totals, expired.len() as u64, bytes);
         expired.into()
     }
 
@@ -257,6 +258,7 @@ impl Queue {
     /// Copies that the store found at start. `in_doubt`: how many of the oldest an earlier run
     /// may have sent, of those up to `until`.
     pub fn restore(&mut self, backlog: &Backlog, totals: &mut Totals) {
+        totals.count += backlog.count;
         totals.disk += backlog.bytes;
         self.tail.restore(backlog);
     }
@@ -317,7 +319,7 @@ impl Queue {
         for entry in copies.map(Entry::loaded) {
             self.tail.take(entry.size);
             if loaded.load.expired_by.is_some() {
-                *self.total(totals) -= u64::from(entry.size);
+                self.lose(totals, 1, u64::from(entry.size));
                 expired.push(entry);
             } else {
                 let entry = self.judge(entry);
@@ -326,7 +328,7 @@ impl Queue {
             }
         }
         let (lost, lost_bytes) = self.tail.answered(loaded);
-        *self.total(totals) -= lost_bytes;
+        self.lose(totals, lost, lost_bytes);
         (expired, lost)
     }
 
@@ -357,6 +359,16 @@ impl Queue {
     fn note(&mut self, entry: &Entry) {
         self.ready_bytes += u64::from(entry.size);
         self.soonest_expiry = earlier(self.soonest_expiry, entry.expires);
+    }
+
+    fn gain(&self, totals: &mut Totals, count: u64, bytes: u64) {
+        totals.count += count;
+        *self.total(totals) += bytes;
+    }
+
+    fn lose(&self, totals: &mut Totals, count: u64, bytes: u64) {
+        totals.count -= count;
+        *self.total(totals) -= bytes;
     }
 
     fn total<'a>(&self, totals: &'a mut Totals) -> &'a mut u64 {

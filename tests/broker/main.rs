@@ -15,5 +15,6 @@ mod qos;
 mod retained;
 mod sessions;
 mod shared;
+mod sys;
 mod users;
 mod wills;
