@@ -20,9 +20,8 @@ impl Mosquitto {
     fn start() -> Self {
         let directory = new_directory();
         let socket = directory.path().join("socket").display().to_string();
-        let configuration = format!(
-            "listener 0 {socket}\nallow_anonymous true\nsys_interval 1\nuser root\nlog_dest stderr\n"
-        );
+        let options = "allow_anonymous true\nsys_interval 1\nuser root\nlog_dest stderr\n";
+        let configuration = format!("listener 0 {socket}\n{options}");
         let file = directory.path().join("mosquitto.conf");
         fs::write(&file, configuration).expect("the directory is ours");
         let mut child = Command::new("mosquitto")
