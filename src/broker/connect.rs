@@ -79,6 +79,7 @@ impl Broker {
             session_present,
             keep_alive,
         });
+        self.gather(session_id, now, turn);
         self.pump(session_id, now, turn);
     }
 

@@ -222,6 +222,26 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// A member came: what others that are away have at QoS 1 goes to those that are there.
+    pub(super) fn gather(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        for group in self.session(id).groups.clone() {
+            let sessions = &self.sessions;
+            let is_away = |member: &SessionId| {
+                let session = sessions.get(member);
+                session.is_some_and(|s| s.link.is_none() && s.groups.contains(&group))
+            };
+            let away: Vec<_> =
+                self.groups[&group].sent_to.iter().copied().filter(is_away).collect();
+            for member in away {
+                for sent in self.session(member).outbound.take_of(&[group]) {
+                    self.return_to_group(sent, now, turn);
+                }
+            }
+        }
+    }
+}
+
 /// From now on the group and what waits in it are stored.
 fn store_group(
     id: OwnerId,

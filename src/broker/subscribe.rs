@@ -35,6 +35,7 @@ impl Broker {
         let until = if last > before { last } else { RecordNumber::default() };
         let list = AckList { packet_id: packet.packet_id, reasons, reason_string: None };
         self.session(id).reply_after(turn, until, Reply::SubAck(list));
+        self.gather(id, now, turn);
         self.pump(id, now, turn);
         Ok(())
     }

@@ -449,3 +449,88 @@ fn mqtt_3_3_4_5_each_of_several_copies_has_its_own_subscription_identifier() {
     ids.sort_unstable();
     assert_eq!(ids, [None, Some(&[1][..]), Some(&[2][..])]);
 }
+
+#[test]
+fn any_member_that_comes_back_gets_all_that_waits_when_all_were_away() {
+    // What was in flight to another member at QoS 1, too, but for QoS 2 [MQTT-4.8.2-4].
+    for crashes in [false, true] {
+        let mut rig = Rig::new();
+        let two = rig.connect(v5("2").stored());
+        rig.subscribe(two, "$share/g/a", 2);
+        rig.cut(two);
+        let one = rig.connect(v5("1").stored().window(2));
+        rig.subscribe(one, "$share/g/a", 2);
+        let sender = rig.connect(v5("p"));
+        rig.publish(sender, q2(9, "a", "mine"));
+        for n in 1..=3 {
+            rig.publish(sender, q1(n, "a", &n.to_string()));
+        }
+        assert_eq!(rig.lines(one), ["PUBLISH a mine q2", "PUBLISH a 1 q1"]);
+        if crashes {
+            rig.crash();
+        } else {
+            rig.cut(one);
+        }
+        let two = rig.connect(v5("2").stored());
+        assert_eq!(
+            rig.lines(two),
+            ["PUBLISH a 1 q1", "PUBLISH a 2 q1", "PUBLISH a 3 q1"],
+            "after a crash: {crashes}"
+        );
+        let one = rig.connect(v5("1").stored());
+        assert_eq!(rig.lines(one), ["PUBLISH a mine q2 dup"]);
+    }
+}
+
+#[test]
+fn a_new_member_gets_what_one_that_is_away_has_in_flight() {
+    let mut rig = Rig::new();
+    let one = rig.connect(v5("1").stored());
+    rig.subscribe(one, "$share/g/a", 1);
+    rig.subscribe(one, "b", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    rig.publish(sender, q1(2, "b", "its own"));
+    rig.deliveries(one);
+    rig.cut(one);
+    let two = rig.connect(v5("2"));
+    rig.subscribe(two, "$share/g/a", 1);
+    assert_eq!(rig.lines(two), ["PUBLISH a x q1"]);
+    let one = rig.connect(v5("1").stored());
+    assert_eq!(rig.lines(one), ["PUBLISH b its own q1 dup"]);
+}
+
+#[test]
+fn no_message_is_handed_out_twice_while_its_member_is_there() {
+    let mut rig = Rig::new();
+    let one = rig.connect(v5("1").stored());
+    rig.subscribe(one, "$share/g/a", 1);
+    let sender = rig.connect(v5("p"));
+    for n in 1..=5 {
+        rig.publish(sender, q1(n, "a", "x"));
+    }
+    assert_eq!(rig.deliveries(one).len(), 5, "it acknowledges none");
+    for name in ["2", "3"] {
+        let other = rig.connect(v5(name).stored());
+        rig.subscribe(other, "$share/g/a", 1);
+        rig.cut(other);
+        let other = rig.connect(v5(name).stored());
+        rig.wait(3_000);
+        assert_eq!(rig.lines(other), NOTHING);
+    }
+}
+
+#[test]
+fn members_of_every_version_share() {
+    let mut rig = Rig::new();
+    let members: Vec<_> = [v3("3"), v4("4"), v5("5")].map(|connect| rig.connect(connect)).into();
+    for member in &members {
+        rig.subscribe(*member, "$share/g/a", 1);
+    }
+    for n in 1..=9 {
+        rig.publish(members[0], q1(n, "a", "x"));
+    }
+    for member in members {
+        assert_eq!(rig.deliveries(member).len(), 3);
+    }
+}
