@@ -12,6 +12,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What happens to a message for a queue that is full.
     pub overflow: OverflowPolicies,
+    /// Which member of a share group gets a message.
+    pub sharing: Sharing,
     /// Dead letters.
     pub dead_letters: DeadLetters,
     /// Rights.
@@ -147,6 +149,43 @@ impl OverflowPolicies {
     pub fn may_refuse(&self) -> bool {
         let mut all = self.rules.iter().map(|rule| rule.policy).chain([self.otherwise]);
         all.any(|policy| policy == Overflow::Refuse)
+    }
+}
+
+/// Which member of a share group gets a message, by group.
+#[derive(Clone, Debug, Default)]
+pub struct Sharing {
+    /// The first that fits counts; where none does, it is [`Strategy::RoundRobin`].
+    pub rules: Vec<ShareRule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct ShareRule {
+    /// `$share/name/filter` as its members subscribe; `*` stands for anything.
+    pub filter: wildmatch::WildMatch,
+    /// Who gets a message.
+    pub strategy: Strategy,
+}
+
+/// Which member of a share group gets a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Each in its turn, of those that can take one.
+    #[default]
+    RoundRobin,
+    /// The same for all messages of a topic, so that they stay in their order.
+    HashTopic {
+        /// How long a member that takes nothing may hold up the others.
+        patience: Duration,
+    },
+}
+
+impl Sharing {
+    /// What counts for the group of `$share/name/filter`.
+    pub fn of(&self, shared: &str) -> Strategy {
+        let rule = self.rules.iter().find(|rule| rule.filter.matches(shared));
+        rule.map_or_else(Strategy::default, |rule| rule.strategy)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::args::Run;
 use super::config_file::{
     AclSubscribe, Envelope, File, LogFormat, LogLevel, OnBrokenStore, Overflow, OverflowRule,
-    Source, UnauthorizedPublish, WhenFull,
+    ShareRule, Source, Strategy, UnauthorizedPublish, WhenFull,
 };
 use super::failure::Failure;
 use super::listener::{Listener, ListenerTls};
@@ -211,6 +211,7 @@ fn settings(
     Ok(config::Settings {
         limits: limits(&file.limits),
         overflow: overflow(file),
+        sharing: sharing(file),
         dead_letters: config::DeadLetters {
             topic: letter_topic,
             ..dead_letters(&file.dead_letters)
@@ -251,6 +252,17 @@ fn overflow(file: &File) -> config::OverflowPolicies {
         rules: file.overflow.iter().map(rule).collect(),
         otherwise: policy(file.limits.overflow),
     }
+}
+
+fn sharing(file: &File) -> config::Sharing {
+    let rule = |written: &ShareRule| config::ShareRule {
+        filter: wildmatch::WildMatch::new(&written.filter),
+        strategy: match written.strategy {
+            Strategy::RoundRobin => config::Strategy::RoundRobin,
+            Strategy::HashTopic => config::Strategy::HashTopic { patience: written.patience.0 },
+        },
+    };
+    config::Sharing { rules: file.shared.iter().map(rule).collect() }
 }
 
 /// The bounds of each option make every conversion exact.

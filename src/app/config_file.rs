@@ -32,6 +32,8 @@ pub struct File {
     pub limits: Limits,
     /// What happens to messages for full queues.
     pub overflow: Vec<OverflowRule>,
+    /// Which member of a share group gets a message.
+    pub shared: Vec<ShareRule>,
     /// Dead letters.
     pub dead_letters: DeadLetters,
     /// The store.
@@ -293,6 +295,34 @@ pub struct OverflowRule {
     pub topic: Spanned<String>,
     /// What happens.
     pub policy: Overflow,
+}
+
+/// `[[shared]]`: who gets a message instead of each member in its turn; the first that fits counts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareRule {
+    /// `$share/name/filter`; `*` stands for anything.
+    #[serde(default = "anybody")]
+    pub filter: String,
+    /// Who gets it.
+    pub strategy: Strategy,
+    /// How long a member that takes nothing may hold up the others.
+    #[serde(default = "patience")]
+    pub patience: Period,
+}
+
+/// Which member of a share group gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Each in its turn.
+    RoundRobin,
+    /// The same for all messages of a topic.
+    HashTopic,
+}
+
+fn patience() -> Period {
+    Period(std::time::Duration::from_secs(60))
 }
 
 fn anybody() -> String {

@@ -3,7 +3,7 @@
 //! Invariant: a connection that the core let go of is in no table of it, so that nothing that
 //! comes for it later has an effect.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Broker;
 use super::connect::empty_connack;
@@ -208,6 +208,9 @@ impl Broker {
         }
         let in_flight = session.outbound.take_all();
         let mut copies = self.settle_in_flight(id, in_flight, cause, now, turn);
+        for group in &session.groups {
+            self.dispatch(*group, now, turn);
+        }
         let count = (copies.len() + session.queue.len()) as u64;
         copies.extend(session.queue.take_all(&mut self.totals));
         let filters = session.filters().cloned().collect();
@@ -230,16 +233,21 @@ impl Broker {
         turn: &mut Turn,
     ) -> Vec<Entry> {
         let mut copies = Vec::with_capacity(in_flight.len());
+        let mut groups = BTreeSet::new();
         for sent in in_flight {
             if sent.owner == id {
                 copies.extend((!sent.pubrec_arrived).then_some(sent.entry));
             } else if sent.pubrec_arrived {
                 self.deaths.push_back(Death::of_sent(sent, cause.into()).of_delivered());
             } else if sent.entry.qos == QoS::AtLeastOnce && self.groups.contains_key(&sent.owner) {
-                self.return_to_group(sent, now, turn);
+                groups.insert(sent.owner);
+                self.return_to_group(sent, turn);
             } else {
                 self.deaths.push_back(Death::of_sent(sent, cause.into()));
             }
+        }
+        for group in groups {
+            self.dispatch(group, now, turn);
         }
         copies
     }

@@ -6,7 +6,7 @@ use super::Broker;
 use super::dead_letter::{Death, Undelivered};
 use super::group::{Lower, group_name};
 use crate::auth::{Access, Acl, Who};
-use crate::config::{LetterTopic, Limits, Overflow};
+use crate::config::{LetterTopic, Limits, Overflow, Strategy};
 use crate::mqtt::{Message, QoS};
 use crate::router::Target;
 use crate::session::Session;
@@ -211,11 +211,17 @@ impl Broker {
         let message = publication.message;
         let group = self.groups.get_mut(&owner).expect("the caller looked it up");
         let (sessions, acl) = (&mut self.sessions, self.acl.as_ref());
-        let picked = group.members.pick(|member| {
-            let session = &sessions[&member];
-            let is_open = session.link.as_ref().is_some_and(|link| !link.outbox_full);
-            is_open && may_receive(acl, session, &message.topic)
-        });
+        let is_open =
+            |id: SessionId| sessions[&id].link.as_ref().is_some_and(|link| !link.outbox_full);
+        let may_get = |id: SessionId| may_receive(acl, &sessions[&id], &message.topic);
+        let picked = match group.strategy {
+            Strategy::RoundRobin => group.members.pick(|member| is_open(member) && may_get(member)),
+            Strategy::HashTopic { .. } => group
+                .member_of(&message.topic, |member| {
+                    sessions[&member].link.is_some() && may_get(member)
+                })
+                .filter(|member| is_open(member.session)),
+        };
         let Some(member) = picked else {
             self.counters.qos0_dropped += 1;
             return;

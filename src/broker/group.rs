@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::by_topic::ByTopic;
 use super::deliver::may_receive;
 use super::doomed::Legacy;
 use super::{Broker, Death};
+use crate::config::Strategy;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::SubscriptionOptions;
 use crate::router::{Member, ShareGroup};
@@ -27,6 +29,8 @@ pub(super) struct Group {
     pub(super) stored: bool,
     pub(super) queue: Queue,
     pub(super) members: ShareGroup,
+    pub(super) strategy: Strategy,
+    pub(super) by_topic: ByTopic,
     /// Sessions that copies were sent to, and may be in flight to.
     pub(super) sent_to: BTreeSet<SessionId>,
 }
@@ -68,6 +72,8 @@ impl Broker {
             stored,
             queue: Queue::new(stored),
             members: ShareGroup::default(),
+            strategy: self.settings.sharing.of(filter),
+            by_topic: ByTopic::default(),
             sent_to: BTreeSet::new(),
         };
         self.groups.insert(id, group);
@@ -131,8 +137,9 @@ impl Broker {
         }
     }
 
-    /// A copy that its member did not acknowledge goes to another one.
-    pub(super) fn return_to_group(&mut self, mut sent: InFlight, now: Timestamp, turn: &mut Turn) {
+    /// A copy that its member did not acknowledge waits for another one. The caller dispatches when
+    /// all did, so that they stay in their order.
+    pub(super) fn return_to_group(&mut self, mut sent: InFlight, turn: &mut Turn) {
         let group = self.groups.get_mut(&sent.owner).expect("the caller looked it up");
         let (owner, message) = (sent.owner, sent.entry.message);
         (sent.entry.qos, sent.entry.retain) = sent.own;
@@ -147,11 +154,20 @@ impl Broker {
             turn.record(Record::Queued(sent.entry.as_copy(owner, None)));
         }
         group.queue.put_back(sent.entry, &mut self.totals);
-        self.dispatch(sent.owner, now, turn);
     }
 
     /// Sends what waits in a group to the members that can take it.
     pub(super) fn dispatch(&mut self, id: OwnerId, now: Timestamp, turn: &mut Turn) {
+        match self.groups.get(&id).map(|group| group.strategy) {
+            None => {}
+            Some(Strategy::RoundRobin) => self.dispatch_in_turn(id, now, turn),
+            Some(Strategy::HashTopic { patience }) => {
+                self.dispatch_by_topic(id, patience, now, turn);
+            }
+        }
+    }
+
+    fn dispatch_in_turn(&mut self, id: OwnerId, now: Timestamp, turn: &mut Turn) {
         loop {
             let Some(group) = self.groups.get_mut(&id) else {
                 return;
@@ -172,13 +188,21 @@ impl Broker {
             let Some(member) = picked else {
                 return;
             };
-            self.send_from_group(id, member, now, turn);
+            self.send_from_group(id, 0, member, now, turn);
         }
     }
 
-    fn send_from_group(&mut self, id: OwnerId, member: Member, now: Timestamp, turn: &mut Turn) {
+    /// Sends the copy at a place of the queue.
+    pub(super) fn send_from_group(
+        &mut self,
+        id: OwnerId,
+        at: usize,
+        member: Member,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
         let group = self.groups.get_mut(&id).expect("the caller looked it up");
-        let mut entry = group.queue.pop(&mut self.totals).expect("the caller saw its front");
+        let mut entry = group.queue.take_at(at, &mut self.totals).expect("the caller saw it");
         let own = (entry.qos, entry.retain);
         let session = self.sessions.get_mut(&member.session).expect("a member is a session");
         entry.retain &= member.options.retain_as_published;
@@ -217,7 +241,10 @@ impl Broker {
             return;
         }
         for sent in self.session(id).outbound.take_of(&groups) {
-            self.return_to_group(sent, now, turn);
+            self.return_to_group(sent, turn);
+        }
+        for group in groups {
+            self.dispatch(group, now, turn);
         }
     }
 }
@@ -235,9 +262,10 @@ impl Broker {
                 self.groups[&group].sent_to.iter().copied().filter(is_away).collect();
             for member in away {
                 for sent in self.session(member).outbound.take_of(&[group]) {
-                    self.return_to_group(sent, now, turn);
+                    self.return_to_group(sent, turn);
                 }
             }
+            self.dispatch(group, now, turn);
         }
     }
 }

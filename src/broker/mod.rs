@@ -9,6 +9,7 @@
 //! Invariant: every copy is in exactly one place: a queue, in flight, or dead.
 
 mod acknowledge;
+mod by_topic;
 mod close;
 mod connect;
 mod dead_letter;
@@ -76,6 +77,8 @@ pub struct Broker {
     random: fastrand::Rng,
     wall: WallClock,
     acl: Option<Acl>,
+    /// How often it changed.
+    acl_changes: u64,
     store: StoreState,
     committed: RecordNumber,
     /// The last end of a stored session: a CONNACK waits for it, as a crash must bring back no
@@ -120,6 +123,7 @@ impl Broker {
             random: fastrand::Rng::with_seed(seed),
             wall: WallClock::default(),
             acl: None,
+            acl_changes: 0,
             store: StoreState::Ready,
             committed: RecordNumber::default(),
             last_ended: RecordNumber::default(),
@@ -160,6 +164,7 @@ impl Broker {
     /// The rights from now on; `None`: everybody may do everything.
     pub fn set_acl(&mut self, acl: Option<Acl>) {
         self.acl = acl;
+        self.acl_changes += 1;
     }
 
     /// All records up to here are durable: what waited for them left.

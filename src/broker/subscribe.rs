@@ -170,7 +170,11 @@ impl Broker {
         let (session_id, recorded) = (id, filter.clone());
         session.record(turn, || Record::Unsubscribed { session: session_id, filter: recorded });
         if filter.starts_with("$share/") {
+            let group = self.group_ids.get(&filter).copied();
             self.leave_group(&filter, id, EndCause::Cleared, now, turn);
+            if let Some(group) = group {
+                self.dispatch(group, now, turn);
+            }
         } else {
             self.subscriptions.remove(&filter, id);
         }

@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Will(SessionId),
     /// Copies in a queue may have expired.
     QueueExpiry(OwnerId),
+    /// A member of a share group may hold up the others.
+    Stall(OwnerId),
     /// Retained messages go on to a new subscription.
     Retained(SessionId),
     /// Copies of the dead go on to their place.
@@ -77,6 +79,7 @@ impl Broker {
             Timer::SessionExpiry(id) => self.check_session_expiry(id, now, turn),
             Timer::Will(id) => self.check_will_due(id, now, turn),
             Timer::QueueExpiry(id) => self.expire_queue(id, now, turn),
+            Timer::Stall(id) => self.check_stall(id, now, turn),
             Timer::Retained(id) => self.pump(id, now, turn),
             Timer::Burial => self.bury_doomed(now, turn),
             Timer::LetterAge => self.forget_old_letters(now, turn),

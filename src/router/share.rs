@@ -1,9 +1,17 @@
 //! The members of a share group, and whose turn it is.
 //!
-//! Promise: round robin over the members that can take a message; one that can't keeps no turn.
+//! Promise: round robin over the members that can take a message, and one that can't keeps no turn;
+//! or by topic, and then always the same one.
+
+use std::hash::BuildHasher;
+
+use foldhash::quality::FixedState;
 
 use crate::mqtt::packet::SubscriptionOptions;
 use crate::turn::SessionId;
+
+/// Without a seed of its own: a topic has the same member after a restart.
+const HASH: FixedState = FixedState::with_seed(0);
 
 /// A session's membership in a share group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +83,17 @@ impl ShareGroup {
         let place = places.find(|&place| can_take(self.members[place].session))?;
         self.next = place + 1;
         Some(self.members[place])
+    }
+
+    /// The member that all messages of a topic go to, of those that fit: when one comes or goes,
+    /// only topics that it gets, or had, move (rendezvous hashing).
+    pub fn pick_by_topic(
+        &self,
+        topic: &str,
+        mut fits: impl FnMut(SessionId) -> bool,
+    ) -> Option<Member> {
+        let fitting = self.members.iter().filter(|member| fits(member.session));
+        fitting.max_by_key(|member| HASH.hash_one((topic, member.session.0))).copied()
     }
 
     fn place_of(&self, session: SessionId) -> Option<usize> {

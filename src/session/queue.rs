@@ -128,6 +128,8 @@ pub struct Queue {
     ready_bytes: u64,
     tail: Tail,
     waiting: Option<Waiting>,
+    /// How many of the first in `ready` [`find`](Self::find) found unfit.
+    passed: usize,
     /// Of `ready`.
     soonest_expiry: Option<Timestamp>,
     /// How many copies up to `in_doubt_until` an earlier run may have sent.
@@ -144,6 +146,7 @@ impl Queue {
             ready_bytes: 0,
             tail: Tail::default(),
             waiting: None,
+            passed: 0,
             soonest_expiry: None,
             in_doubt: 0,
             in_doubt_until: MessageId::default(),
@@ -207,6 +210,7 @@ impl Queue {
             self.tail.put_back(entry.message, entry.size, entry.expires);
             return;
         }
+        self.passed = 0;
         self.note(&entry);
         let at = self.ready.partition_point(|other| other.message < entry.message);
         self.ready.insert(at, entry);
@@ -214,7 +218,42 @@ impl Queue {
 
     /// Takes the oldest copy, where it is in memory.
     pub fn pop(&mut self, totals: &mut Totals) -> Option<Entry> {
-        let entry = self.ready.pop_front()?;
+        self.take_at(0, totals)
+    }
+
+    /// The first copy in memory that fits, of the first `most`, and where it is. Those in front of
+    /// it are not asked again before [`look_again`](Self::look_again), unless the queue changed
+    /// otherwise than at its end.
+    pub fn find<T>(
+        &mut self,
+        most: usize,
+        mut fits: impl FnMut(&Entry) -> Option<T>,
+    ) -> Option<(usize, T)> {
+        while self.passed < self.ready.len().min(most) {
+            if let Some(found) = fits(&self.ready[self.passed]) {
+                return Some((self.passed, found));
+            }
+            self.passed += 1;
+        }
+        None
+    }
+
+    /// From now on all copies are asked again.
+    pub fn look_again(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Whether there are copies that `find` does not come to, though no load is on its way.
+    pub fn hides_more(&self, most: usize) -> bool {
+        self.waiting.is_none() && (!self.tail.is_empty() || self.ready.len() > most)
+    }
+
+    /// Takes the copy at a place in memory.
+    pub fn take_at(&mut self, at: usize, totals: &mut Totals) -> Option<Entry> {
+        let entry = self.ready.remove(at)?;
+        if at < self.passed {
+            self.passed = 0;
+        }
         self.ready_bytes -= u64::from(entry.size);
         self.lose(totals, 1, u64::from(entry.size));
         if self.ready.is_empty() {
@@ -239,6 +278,7 @@ impl Queue {
         let (expired, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.ready).into_iter().partition(|entry| entry.is_expired(now));
         self.ready = kept;
+        self.passed = 0;
         self.soonest_expiry = self.ready.iter().filter_map(|entry| entry.expires).min();
         let bytes: u64 = expired.iter().map(|entry| u64::from(entry.size)).sum();
         self.ready_bytes -= bytes;
@@ -350,6 +390,7 @@ impl Queue {
             self.tail.put_back(entry.message, entry.size, entry.expires);
         }
         self.ready_bytes = 0;
+        self.passed = 0;
         self.soonest_expiry = None;
         if let Some(waiting) = &mut self.waiting {
             waiting.is_void = true;

@@ -3,6 +3,7 @@
 
 mod alias;
 mod available;
+mod by_topic;
 mod chaos;
 mod client;
 mod connect;

@@ -87,14 +87,14 @@ fn the_example_names_every_option() {
             assert!(is_named, "{header} {option} is not in the example");
         }
     }
-    for header in ["[[listener]]", "[[overflow]]"] {
+    for header in ["[[listener]]", "[[overflow]]", "[[shared]]"] {
         for option in options_of(header) {
             assert!(names(header, &option), "{header} {option} is not in the example");
         }
     }
     for option in options_of("") {
-        let is_table =
-            tables.contains(&option.as_str()) || ["listener", "overflow"].contains(&&*option);
+        let is_table = tables.contains(&option.as_str())
+            || ["listener", "overflow", "shared"].contains(&&*option);
         assert!(is_table || names("", &option), "{option} is not in the example");
     }
 }
@@ -120,7 +120,8 @@ fn what_is_wrong_is_one_line_with_file_line_and_option() {
         (
             "nod = \"x\"",
             "1: nod: unknown option, expected one of `node`, `data`, `certs`, \
-          `cert_names`, `log`, `limits`, `overflow`, `dead_letters`, `store`, `auth`, `listener`",
+          `cert_names`, `log`, `limits`, `overflow`, `shared`, `dead_letters`, `store`, `auth`, \
+          `listener`",
         ),
         ("\nnode = \" \"", "2: node: is empty: name the node, or leave it out"),
         ("node = 5", "1: node: invalid type: integer `5`, expected a string"),
@@ -325,4 +326,18 @@ fn a_made_certificate_has_the_names_of_its_listeners() {
     let config =
         Config::assemble(&flags(&["--cert-name", "flag"]), Some(source(text)), &place()).unwrap();
     assert_eq!(config.cert_names, ["flag", "file", "192.0.2.1", "gate.example"]);
+}
+
+#[test]
+fn the_first_share_rule_that_fits_a_group_counts() {
+    let text = "[[shared]]\nfilter = \"$share/a/x\"\nstrategy = \"round_robin\"\n\
+                [[shared]]\nfilter = \"$share/a/*\"\nstrategy = \"hash_topic\"\n\
+                [[shared]]\nstrategy = \"hash_topic\"\npatience = \"5s\"\n";
+    let sharing = read(text).unwrap().settings.sharing;
+    let by_topic = |seconds| config::Strategy::HashTopic { patience: Duration::from_secs(seconds) };
+    assert_eq!(sharing.of("$share/a/x"), config::Strategy::RoundRobin);
+    assert_eq!(sharing.of("$share/a/y/#"), by_topic(60));
+    assert_eq!(sharing.of("$share/b/x"), by_topic(5));
+    let without = read("").unwrap().settings.sharing;
+    assert_eq!(without.of("$share/a/x"), config::Strategy::RoundRobin);
 }

@@ -89,3 +89,23 @@ fn joining_again_keeps_the_place() {
     assert_eq!(group.member(OwnerId(3)), None);
     assert_eq!(group.pick(|_| true), Some(again));
 }
+
+#[test]
+fn a_topic_keeps_its_member_until_that_one_goes() {
+    let group = group(1..=5);
+    let of = |topic: u32, gone: u64| {
+        let member = group.pick_by_topic(&topic.to_string(), |session| session.0 != gone);
+        member.expect("others are there").session.0
+    };
+    let mut counts = [0; 6];
+    for topic in 0..1_000 {
+        let usual = of(topic, 0);
+        counts[usual as usize] += 1;
+        for gone in 1..=5 {
+            let now = of(topic, gone);
+            assert!(if gone == usual { now != usual } else { now == usual }, "{topic} {gone}");
+        }
+    }
+    assert!(counts[1..].iter().all(|count| (120..280).contains(count)), "{counts:?}");
+    assert_eq!(group.pick_by_topic("a", |_| false), None);
+}
