@@ -14,6 +14,7 @@ use super::will::Testator;
 use crate::mqtt::packet::Disconnect;
 use crate::mqtt::reply::{self, ConnAck, Reply};
 use crate::mqtt::{QoS, ReasonCode, Version};
+use crate::session::Session;
 use crate::session::outbound::InFlight;
 use crate::session::queue::Entry;
 use crate::session::violation::Violation;
@@ -207,10 +208,7 @@ impl Broker {
             self.leave_group(filter, id, cause, now, turn);
         }
         let in_flight = session.outbound.take_all();
-        let mut copies = self.settle_in_flight(id, in_flight, cause, now, turn);
-        for group in &session.groups {
-            self.dispatch(*group, now, turn);
-        }
+        let mut copies = self.settle_in_flight(&session, in_flight, cause, now, turn);
         let count = (copies.len() + session.queue.len()) as u64;
         copies.extend(session.queue.take_all(&mut self.totals));
         let filters = session.filters().cloned().collect();
@@ -226,16 +224,16 @@ impl Broker {
     /// go to another member, unless they may have reached this one at QoS 2 `[MQTT-4.8.2-5]`.
     fn settle_in_flight(
         &mut self,
-        id: SessionId,
+        session: &Session,
         in_flight: VecDeque<InFlight>,
         cause: EndCause,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Vec<Entry> {
         let mut copies = Vec::with_capacity(in_flight.len());
-        let mut groups = BTreeSet::new();
+        let mut groups: BTreeSet<_> = session.groups.iter().copied().collect();
         for sent in in_flight {
-            if sent.owner == id {
+            if sent.owner == session.id {
                 copies.extend((!sent.pubrec_arrived).then_some(sent.entry));
             } else if sent.pubrec_arrived {
                 self.deaths.push_back(Death::of_sent(sent, cause.into()).of_delivered());

@@ -242,6 +242,47 @@ fn the_backlog_of_a_group_goes_by_topic_too() {
     assert!(got.values().all(|numbers| numbers.is_sorted()), "{got:?}");
 }
 
+#[test]
+fn what_waits_for_a_member_goes_on_when_it_goes_though_it_keeps_what_it_has() {
+    // [MQTT-4.8.2-5]: at QoS 2 what was sent goes to nobody else.
+    for stored in [false, true] {
+        let mut rig = by_topic();
+        let with = |name| if stored { v5(name).stored() } else { v5(name) };
+        let gone = rig.connect(with("gone").window(1));
+        let stays = rig.connect(with("stays"));
+        for member in [gone, stays] {
+            rig.subscribe(member, "$share/h/t/+", 2);
+        }
+        let [its, _] = topic_of_each(&mut rig, &[gone, stays]).try_into().expect("one each");
+        let sender = rig.connect(v5("p"));
+        for n in 1..=3 {
+            rig.publish(sender, q2(n, &its, &n.to_string()));
+        }
+        assert_eq!(rig.lines(gone), [format!("PUBLISH {its} 1 q2")]);
+        rig.cut(gone);
+        let expected = [format!("PUBLISH {its} 2 q2"), format!("PUBLISH {its} 3 q2")];
+        assert_eq!(rig.lines(stays), expected, "stored: {stored}");
+    }
+}
+
+#[test]
+fn what_a_session_had_that_left_the_group_and_ends_goes_on() {
+    let mut rig = by_topic();
+    let gone = join(&mut rig, v5("gone"));
+    let stays = join(&mut rig, v5("stays"));
+    let [its, _] = topic_of_each(&mut rig, &[gone, stays]).try_into().expect("one each");
+    let sender = rig.connect(v5("p"));
+    for n in 1..=3 {
+        rig.publish(sender, q1(n, &its, &n.to_string()));
+    }
+    assert_eq!(rig.deliveries(gone).len(), 3);
+    unsubscribe_all(&mut rig, gone);
+    assert_eq!(rig.lines(stays), NOTHING);
+    rig.cut(gone);
+    let expected = [1, 2, 3].map(|n| format!("PUBLISH {its} {n} q1"));
+    assert_eq!(rig.lines(stays), expected);
+}
+
 /// More copies for `slow` than are looked at, and one for `fast` behind them.
 fn hidden(slow: ConnectOptions) -> (Rig, ConnectionId, ConnectionId) {
     let mut rig = by_topic();
