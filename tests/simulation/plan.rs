@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use kedgemq::config::{DeadLetters, Overflow, OverflowPolicies, OverflowRule, Retry, Settings};
+use kedgemq::config::{
+    DeadLetters, Overflow, OverflowPolicies, OverflowRule, Retry, Settings, ShareRule, Strategy,
+};
 use kedgemq::turn::{Action, DeadReason};
+use wildmatch::WildMatch;
 
 use crate::{disk, network};
 
@@ -73,6 +76,11 @@ impl Plan {
             room: pick(rng, &[600, 4_000, 64_000]),
         };
         let ends = rng.u64(30_000..90_000);
+        if ends % 2 == 0 {
+            let strategy = Strategy::HashTopic { patience: Duration::from_secs(20) };
+            let rule = ShareRule { filter: WildMatch::new("*"), strategy };
+            settings.sharing.rules.push(rule);
+        }
         let mut faults = Vec::new();
         let crashes = if crashes_often { rng.u32(3..8) } else { rng.u32(..5) };
         for _ in 0..crashes {

@@ -13,7 +13,7 @@ type Wanted = (&'static str, u8);
 
 /// All clients of a seed; the last one reads the retained messages at the end.
 pub(crate) fn cast(rng: &mut Rng) -> Vec<Client> {
-    use Version::{V5, V311};
+    use Version::{V5, V31, V311};
     let publisher = Temper { publishes: 60, ..STORED };
     let lazy = Temper { lazy: 70, ..STORED };
     let picky = Temper { refuses: 8, ..lazy };
@@ -31,7 +31,7 @@ pub(crate) fn cast(rng: &mut Rng) -> Vec<Client> {
         ("m5", V5, Temper { fickle: false, refuses: 4, ..fickle }, &[("$share/g/t/#", 2)]),
         ("m4", V311, lazy, &[("$share/g/t/#", 2)]),
         ("watch", V5, Temper { publishes: 0, ..STORED }, &[("$dead/#", 2)]),
-        ("brief", V311, transient, &[("t/#", 1)]),
+        ("brief", V31, transient, &[("t/#", 1)]),
         ("rascal", V5, rascal, &[("t/b", 1)]),
     ];
     let mut clients = Vec::new();
