@@ -81,6 +81,7 @@ pub(crate) fn session(id: u64) -> Record {
         expiry: u32::MAX,
         disconnected: Some(Timestamp(1)),
         ordinal_bound: 0,
+        taken: Vec::new(),
         will: None,
     }))
 }

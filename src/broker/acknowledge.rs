@@ -204,6 +204,7 @@ impl Broker {
         let sent = session.outbound.remove(packet_id).expect("found above");
         if sent.entry.qos == QoS::ExactlyOnce {
             session.outbound.keep_taken(packet_id);
+            session.record_self(turn);
         }
         self.deaths.push_back(Death::of_sent(sent, DeadReason::DeliveryLimit));
     }

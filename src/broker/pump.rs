@@ -21,6 +21,7 @@ impl Broker {
         for sent in session.resend(now, turn) {
             if sent.entry.qos == QoS::ExactlyOnce {
                 session.outbound.keep_taken(packet_id(sent.ordinal));
+                session.record_self(turn);
             }
             self.deaths.push_back(Death::of_sent(sent, DeadReason::TooLarge));
         }

@@ -96,6 +96,7 @@ impl Broker {
         session.disconnected = record.disconnected;
         session.will = record.will;
         session.outbound.restore_bound(record.ordinal_bound);
+        record.taken.into_iter().for_each(|id| session.outbound.keep_taken(id));
         if record.disconnected.is_none() {
             // What was sent early, without a record of it.
             let window = usize::from(self.settings.limits.receive_maximum);

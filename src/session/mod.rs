@@ -142,6 +142,7 @@ impl Session {
             expiry: self.expiry,
             disconnected: self.disconnected,
             ordinal_bound: self.outbound.bound(),
+            taken: self.outbound.taken().collect(),
             will: self.will.clone(),
         }))
     }

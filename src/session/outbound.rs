@@ -105,6 +105,11 @@ impl Outbound {
         self.bound_before = bound;
     }
 
+    /// Those of [`keep_taken`](Self::keep_taken), ascending.
+    pub fn taken(&self) -> impl Iterator<Item = PacketId> {
+        self.taken.iter().copied()
+    }
+
     /// A copy that was sent by an earlier run.
     pub fn restore_in_flight(&mut self, restored: InFlight) {
         let at = self.in_flight.partition_point(|other| other.ordinal < restored.ordinal);
@@ -175,7 +180,7 @@ impl Outbound {
     }
 
     /// Keeps `id` from being used again in this session: its QoS 2 message died unacknowledged,
-    /// and the client would take another message for the same one.
+    /// and the client would take another message for the same one. The caller records the session.
     pub fn keep_taken(&mut self, id: PacketId) {
         self.taken.insert(id);
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
-use crate::mqtt::{Message, ReasonCode, Version};
+use crate::mqtt::{Message, PacketId, ReasonCode, Version};
 use crate::time::Timestamp;
 use crate::turn::{
     DeadId, DeadIndex, DeadLetter, DeadReason, EndCause, MessageId, OwnerId, Record, SessionId,
@@ -124,12 +124,16 @@ pub(super) fn session(session: &SessionRecord) -> (RowKey, Vec<u8>) {
             put_number(out, u64::from(will.delay));
             put_message(out, &will.message);
         }
+        // To the end, so that a session without any looks as it always did.
+        for id in &session.taken {
+            put_number(out, u64::from(id.get()));
+        }
     });
     (key, value)
 }
 
 fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broken> {
-    Ok(SessionRecord {
+    let mut session = SessionRecord {
         id: OwnerId(id),
         client_id: reader.text()?.into(),
         user: reader.optional_text()?.map(Arc::from),
@@ -137,6 +141,7 @@ fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broke
         expiry: reader.small()?,
         disconnected: reader.optional()?.map(crate::time::Timestamp),
         ordinal_bound: reader.number()?,
+        taken: Vec::new(),
         will: if reader.flag()? {
             let delay = reader.small()?;
             let message = reader.message()?;
@@ -144,7 +149,11 @@ fn read_session(id: u64, reader: &mut Reader<'_>) -> Result<SessionRecord, Broke
         } else {
             None
         },
-    })
+    };
+    while !reader.is_empty() {
+        session.taken.push(PacketId::new(reader.small()?).ok_or(Broken)?);
+    }
+    Ok(session)
 }
 
 fn put_version(out: &mut Vec<u8>, version: Version) {

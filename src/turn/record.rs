@@ -204,6 +204,8 @@ pub struct SessionRecord {
     pub disconnected: Option<Timestamp>,
     /// Packet Identifiers may have been used up to this [`Sent::ordinal`].
     pub ordinal_bound: u64,
+    /// Packet Identifiers that are not used again, ascending: their QoS 2 messages died.
+    pub taken: Vec<PacketId>,
     /// What is published when it is time.
     pub will: Option<Box<WillRecord>>,
 }

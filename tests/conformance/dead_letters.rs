@@ -263,6 +263,11 @@ fn delivery_limit_keeps_the_identifier_of_a_qos_2_message() {
     let got = rig.deliveries(client);
     assert_eq!(got.len(), 49);
     assert!(got.iter().all(|d| d.packet_id != Some(id(taken))));
+
+    rig.crash();
+    rig.connect(v5("c").stored()); // Which writes what the session knows.
+    let session = rig.store.sessions.values().find(|session| &*session.client_id == "c");
+    assert_eq!(session.expect("it is stored").taken, [id(taken)]);
 }
 
 #[test]

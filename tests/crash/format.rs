@@ -70,6 +70,7 @@ fn session(id: u64) -> Record {
         expiry: 3600,
         disconnected: None,
         ordinal_bound: 1000,
+        taken: Vec::new(),
         will: None,
     }))
 }

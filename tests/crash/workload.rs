@@ -152,6 +152,7 @@ impl Workload {
             expiry: self.random.u32(1..),
             disconnected: self.random.bool().then_some(Timestamp(self.ordinal)),
             ordinal_bound: self.random.u64(..),
+            taken: (0..self.random.u16(..3)).filter_map(|n| PacketId::new(n * 999 + 1)).collect(),
             will: self.random.bool().then(|| Box::new(will)),
         };
         self.add(Record::Session(Box::new(session)));

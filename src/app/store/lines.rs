@@ -85,6 +85,8 @@ pub(super) struct Session {
     expiry: Option<u32>,
     disconnected: Option<u64>,
     ordinal_bound: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    taken: Vec<u16>,
     will: Option<Will>,
 }
 
@@ -263,7 +265,7 @@ impl Line {
             Self::Message(stored) => return stored.records(into),
             Self::Received(Received { session, packet_id }) => Record::Received {
                 session: OwnerId(session),
-                packet_id: PacketId::new(packet_id).ok_or("packet_id is 0")?,
+                packet_id: PacketId::new(packet_id).ok_or(NO_PACKET_ID)?,
             },
             Self::Retained(Retained { topic, message }) => Record::Retained {
                 topic: topic.into(),
@@ -276,6 +278,8 @@ impl Line {
         Ok(())
     }
 }
+
+const NO_PACKET_ID: &str = "packet_id is 0";
 
 impl Session {
     fn of(session: &SessionRecord) -> Self {
@@ -291,6 +295,7 @@ impl Session {
             expiry: (session.expiry != u32::MAX).then_some(session.expiry),
             disconnected: session.disconnected.map(|at| at.0),
             ordinal_bound: session.ordinal_bound,
+            taken: session.taken.iter().map(|id| id.get()).collect(),
             will: session
                 .will
                 .as_ref()
@@ -315,6 +320,11 @@ impl Session {
             expiry: self.expiry.unwrap_or(u32::MAX),
             disconnected: self.disconnected.map(Timestamp),
             ordinal_bound: self.ordinal_bound,
+            taken: self
+                .taken
+                .into_iter()
+                .map(|id| PacketId::new(id).ok_or(NO_PACKET_ID))
+                .collect::<Result<_, _>>()?,
             will: self.will.map(will).transpose()?,
         })
     }

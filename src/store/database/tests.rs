@@ -33,6 +33,7 @@ fn session(id: u64) -> SessionRecord {
         expiry: u32::MAX,
         disconnected: Some(Timestamp(5)),
         ordinal_bound: 1000,
+        taken: [7, 65_535].into_iter().filter_map(PacketId::new).collect(),
         will: Some(Box::new(WillRecord { message: Message::clone(&message(b"gone")), delay: 30 })),
     }
 }
