@@ -150,7 +150,6 @@ impl Broker {
         session.outbound.disconnect(drop_bodies);
         session.inbound.disconnect();
         session.queue.fold();
-        session.retained_pending.clear();
         session.disconnected = Some(now);
         if !departure.keeps_will {
             session.will = None;

@@ -51,7 +51,8 @@ impl Broker {
         }
     }
 
-    /// A slice of the retained messages that a new subscription brings.
+    /// A slice of the retained messages that a new subscription brings. A connection that ends
+    /// meanwhile leaves the rest for the next.
     pub(super) fn send_retained(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;

@@ -56,7 +56,8 @@ pub struct Session {
     pub newest: RecordNumber,
     /// By Topic Filter, with `$share/…` in front where shared.
     pub subscriptions: BTreeMap<Arc<str>, Subscription>,
-    /// Retained messages that new subscriptions still bring.
+    /// Retained messages that new subscriptions still bring, over its connections. They become
+    /// copies, and stored, in slices, as its queue has room: a start forgets the rest.
     pub retained_pending: VecDeque<RetainedPending>,
     /// What the client published.
     pub inbound: Inbound,

@@ -36,6 +36,44 @@ fn the_backlog_of_a_group_survives_a_kill() {
     assert_eq!(member.messages(JOBS), jobs());
 }
 
+/// With `hash_topic` a topic has one member.
+#[test]
+fn members_share_topics_where_the_configuration_says_so() {
+    let broker = Broker::start_configured(|_| {
+        "[[shared]]\nfilter = \"$share/crew/*\"\nstrategy = \"hash_topic\"\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\ntls = true\n"
+            .to_owned()
+    });
+    let member = |version, id| {
+        let arguments =
+            ["-V", version, "-i", id, "-q", "1", "-t", "$share/crew/job/#", "-t", "end"];
+        Subscriber::start(&broker, "%t", &arguments)
+    };
+    let members = [member("311", "first"), member("5", "second")];
+    for _ in 0..2 {
+        for number in 0..10 {
+            let topic = format!("job/{number}");
+            mosquitto::publish(&broker, &["-q", "1", "-t", &topic, "-m", "x"]);
+        }
+    }
+    // One that both get shows that what was for them came.
+    mosquitto::publish(&broker, &["-q", "1", "-t", "end", "-m", "x"]);
+    let topics = members.each_ref().map(until_end);
+    assert_eq!(topics[0].len() + topics[1].len(), 20);
+    assert!(topics[0].iter().all(|topic| !topics[1].contains(topic)), "{topics:?}");
+}
+
+fn until_end(member: &Subscriber) -> Vec<String> {
+    (1..)
+        .map(|count| member.messages(count))
+        .find(|topics| topics.last().is_some_and(|topic| topic == "end"))
+        .map(|mut topics| {
+            topics.pop();
+            topics
+        })
+        .expect("it comes, or the deadline does")
+}
+
 fn jobs() -> Vec<String> {
     (0..JOBS).map(|number| format!("job {number:02}")).collect()
 }

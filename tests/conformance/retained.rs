@@ -239,3 +239,32 @@ fn too_many_retained_messages_are_refused() {
     assert_eq!(rig.lines(sender), ["PUBACK 1 00", "PUBACK 2 97", "PUBACK 3 00"]);
     assert_eq!(rig.deliveries(watcher).len(), 2, "a refused message goes to nobody");
 }
+
+#[test]
+fn a_session_that_loses_its_connection_gets_the_rest_when_it_comes_back() {
+    // [MQTT-3.3.1-9]
+    let mut rig = Rig::new();
+    let sender = rig.connect(v5("p"));
+    for n in 1..=3_000 {
+        rig.publish(sender, keep(n, &format!("t/{n:04}"), "x"));
+    }
+    let client = rig.connect(v5("c").stored().window(10));
+    rig.subscribe(client, "t/#", 1);
+    let mut got = std::collections::BTreeSet::new();
+    let mut client = Some(client);
+    for round in 0..400 {
+        let reader = client.take().unwrap_or_else(|| rig.connect(v5("c").stored().window(10)));
+        let deliveries = rig.deliveries(reader);
+        for delivery in &deliveries {
+            assert!(got.insert(delivery.message.topic.clone()) || delivery.dup);
+            rig.send(reader, puback(delivery.packet_id.expect("QoS 1").get()));
+        }
+        rig.wait(1);
+        if round % 50 == 7 {
+            rig.cut(reader);
+        } else {
+            client = Some(reader);
+        }
+    }
+    assert_eq!(got.len(), 3_000);
+}

@@ -76,7 +76,7 @@ impl Plan {
             room: pick(rng, &[600, 4_000, 64_000]),
         };
         let ends = rng.u64(30_000..90_000);
-        if ends % 2 == 0 {
+        if ends.is_multiple_of(2) {
             let strategy = Strategy::HashTopic { patience: Duration::from_secs(20) };
             let rule = ShareRule { filter: WildMatch::new("*"), strategy };
             settings.sharing.rules.push(rule);

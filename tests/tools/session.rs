@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::command::{Ended, kedgemq};
 use crate::harness::{Broker, DEADLINE};
-use crate::mosquitto::{leave_session, publish};
+use crate::mosquitto::{leave_session, publish, subscribe};
 use crate::peer::Peer;
 
 fn run(broker: &Broker, arguments: &[&str]) -> Ended {
@@ -40,6 +40,23 @@ fn with_queue() -> Broker {
         publish(broker.plain(), &["-q", "1", "-t", "job/a", "-m", payload]);
     }
     broker
+}
+
+#[test]
+fn the_list_names_each_protocol() {
+    let broker = Broker::start_plain();
+    for version in ["31", "311", "5"] {
+        let arguments = ["-V", version, "-i", version, "-c", "-x", "60", "-t", "a", "-E"];
+        let without_expiry = [&arguments[..5], &arguments[7..]].concat();
+        let arguments = if version == "5" { &arguments[..] } else { &without_expiry };
+        subscribe(broker.plain(), arguments);
+    }
+    let table = said(&broker, &["session", "list"]);
+    for (client, name) in [("31", "3.1"), ("311", "3.1.1"), ("5", "5.0")] {
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row[0] == client).unwrap_or_else(|| panic!("{table}"));
+        assert_eq!(row[4], name, "{table}");
+    }
 }
 
 #[test]
