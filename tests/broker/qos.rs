@@ -61,6 +61,34 @@ fn the_subscription_caps_the_qos() {
     }
 }
 
+/// mosquitto's client reads in the CONNACK of MQTT 5 what is not available; an older one meets it.
+#[test]
+fn what_is_not_available_is_told_or_met() {
+    let broker = Broker::start_configured(|_| {
+        "[limits]\nmaximum_qos = 1\nretain_available = false\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\ntls = true\n"
+            .to_owned()
+    });
+    let said = |version, arguments: &[&str]| {
+        let message = ["-V", version, "-i", version, "-t", "a", "-m", "x"];
+        let output = mosquitto::run_publisher(&broker, &[&message, arguments].concat());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = said("5", &["-q", "2"]);
+    assert!(told.contains("QoS not supported"), "{told}");
+    for version in ["31", "311"] {
+        for (arguments, reason) in [(&["-q", "2"][..], "(0x9B)"), (&["-q", "1", "-r"], "(0x9A)")] {
+            let met = said(version, arguments);
+            assert!(met.contains("connection was lost"), "{met}");
+            let line = broker.wait_for_log(reason);
+            assert!(line.contains("by=\"server\""), "{line}");
+        }
+    }
+    for version in mosquitto::VERSIONS {
+        mosquitto::publish(&broker, &["-V", version, "-q", "1", "-t", "a", "-m", "x"]);
+    }
+}
+
 fn connect(broker: &Broker, version: rumqtt::Version, id: &str) -> Client {
     Client::connect(broker, Options::new(version, id)).expect("it may connect")
 }
