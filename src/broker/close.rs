@@ -243,8 +243,11 @@ impl Broker {
                 self.deaths.push_back(Death::of_sent(sent, cause.into()));
             }
         }
-        for group in groups {
-            self.dispatch(group, now, turn);
+        for id in groups {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.sent_to.remove(&session.id);
+            }
+            self.dispatch(id, now, turn);
         }
         copies
     }

@@ -317,3 +317,6 @@ pub(super) fn group_name(shared: &str) -> Arc<str> {
 pub(super) fn inner_filter(shared: &str) -> &str {
     shared.splitn(3, '/').nth(2).expect("a share group's filter was parsed")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //!
 //! Each `handle_*` is one thing that happened; what follows from it is in the [`Turn`]. In the
 //! order of a message's way: `connect` → `publish` → `deliver` → `pump` → `acknowledge`; beside it
-//! `subscribe`, `retained`, `group`, `close`, `will`, `timer`; `dead_letter` and `doomed` for what
-//! cannot be delivered; `restore` at start.
+//! `subscribe`, `retained`, `group`, `by_topic`, `close`, `will`, `timer`, `sys`; `dead_letter` and
+//! `doomed` for what cannot be delivered; `restore` at start.
 //!
 //! Invariant: every copy is in exactly one place: a queue, in flight, or dead.
 

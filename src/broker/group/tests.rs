@@ -1,0 +1,79 @@
+use super::*;
+use crate::auth::{Admission, Identity};
+use crate::config::Settings;
+use crate::mqtt::Packet;
+use crate::mqtt::packet::{
+    Connect, PacketId, Payload, Publish, RetainHandling, Subscribe, Version,
+};
+use crate::turn::{CloseCause, ConnectionId};
+
+const NOW: Timestamp = Timestamp(1);
+
+fn connect(broker: &mut Broker, slot: u32, client_id: &str, turn: &mut Turn) -> ConnectionId {
+    let id = ConnectionId { slot, generation: 0 };
+    let connect = Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive: 0,
+        client_id,
+        user_name: None,
+        password: None,
+        will: None,
+        session_expiry: None,
+        receive_maximum: None,
+        maximum_packet_size: None,
+        topic_alias_maximum: 0,
+        request_response_information: false,
+        request_problem_information: true,
+        authentication_method: None,
+    };
+    let who = Identity { user: None, admission: Admission::Granted };
+    broker.handle_connect(id, who, connect, NOW, turn);
+    id
+}
+
+fn join(broker: &mut Broker, id: ConnectionId, turn: &mut Turn) {
+    let options = SubscriptionOptions {
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::DoNotSend,
+    };
+    let packet_id = PacketId::new(1).unwrap();
+    let filters = vec![("$share/g/a", options)];
+    let subscribe = Subscribe { packet_id, subscription_id: None, filters };
+    broker.handle_packet(id, Packet::Subscribe(subscribe), NOW, turn);
+}
+
+fn publish(broker: &mut Broker, id: ConnectionId, turn: &mut Turn) {
+    let publish = Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: "a",
+        packet_id: PacketId::new(1),
+        topic_alias: None,
+        message_expiry: None,
+        properties: (&[]).into(),
+        payload: Payload::Borrowed(b"x"),
+    };
+    broker.handle_packet(id, Packet::Publish(publish), NOW, turn);
+}
+
+#[test]
+fn a_group_forgets_the_members_that_ended() {
+    let (mut broker, mut turn) = (Broker::new(Settings::default(), 1, NOW), Turn::default());
+    let stays = connect(&mut broker, 0, "stays", &mut turn);
+    join(&mut broker, stays, &mut turn);
+    for n in 1..=20 {
+        let comes = connect(&mut broker, n, &n.to_string(), &mut turn);
+        join(&mut broker, comes, &mut turn);
+        publish(&mut broker, stays, &mut turn);
+        publish(&mut broker, stays, &mut turn);
+        let group = broker.groups.values().next().unwrap();
+        assert_eq!(group.sent_to.len(), 2, "both got one");
+        broker.handle_close(comes, CloseCause::Peer { flushed: true }, NOW, &mut turn);
+    }
+    let group = broker.groups.values().next().unwrap();
+    assert_eq!(group.sent_to.len(), 1);
+}
