@@ -249,7 +249,7 @@ impl World {
                         let client = self.clients.iter().find(|client| *client.name == *client_id);
                         self.coverage.count(match client.expect("all are known").version {
                             Version::V5 => "publishes without the right, 5.0",
-                            Version::V311 => "publishes without the right, 3.1.1",
+                            Version::V311 | Version::V31 => "publishes without the right, 3.1.1",
                         });
                     } else if engine.storage.is_ready() {
                         self.coverage.count("publishes refused for a full queue");
