@@ -1,4 +1,4 @@
-//! Counters as plain data.
+//! Counters and gauges as plain data.
 
 use crate::dead_reason::DeadReason;
 
@@ -15,10 +15,13 @@ pub struct Counters {
     pub messages_sent: u64,
     /// Clients connected now.
     pub clients_connected: u64,
-    /// Deaths by reason, kept as letters or not, in the order of [`DeadReason::ALL`].
+    /// Deaths by reason, kept as letters or not, in the order of [`DeadReason::ALL`]:
+    /// `dead_letters_total{reason}`.
     pub dead: [u64; DeadReason::ALL.len()],
-    /// Dead letters that the store's quota or age dropped.
+    /// Dead letters that had to go before their time, as there were too many.
     pub dead_dropped: u64,
+    /// Dead letters that were kept for as long as they are to be.
+    pub dead_aged_out: u64,
     /// QoS 0 messages that a full outbox dropped.
     pub qos0_dropped: u64,
     /// Copies that went with a transient session.
@@ -52,4 +55,17 @@ pub struct Traffic {
     pub bytes_sent: u64,
     /// Network connections that were accepted.
     pub sockets: u64,
+}
+
+/// What there is now, after a restart too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Kept dead letters.
+    pub dead_letters: u64,
+    /// Their messages' sizes together: `dead_letter_bytes`.
+    pub dead_letter_bytes: u64,
+    /// Since the oldest of them died; 0 without one: `dead_letter_oldest_seconds`.
+    pub dead_letter_oldest_seconds: u64,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub mod letter;
+pub mod metrics;
 pub mod session;
 
 /// The version of the protocol: raised when an old client would misunderstand.
@@ -24,6 +25,8 @@ pub enum Request {
         /// Absolute: the broker has another working directory. It must not be there.
         file: PathBuf,
     },
+    /// All counters and gauges.
+    Metrics {},
     /// A page of the dead letters.
     Letters {
         /// Which; the limit is that of the page.
@@ -131,6 +134,8 @@ pub enum Answer {
     About(About),
     /// There is a copy.
     Backup(Backup),
+    /// They are so now.
+    Metrics(Box<metrics::Metrics>),
     /// A page.
     Letters(letter::Letters),
     /// They were counted.

@@ -13,6 +13,7 @@ pub mod call;
 
 mod client;
 mod letters;
+mod metrics;
 mod serve;
 mod sessions;
 mod socket;

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::call::{self, About, Answer, Backup, Line, MAX_REQUEST, Progress, Request};
 use super::socket::{NAME, Socket};
-use super::{letters, sessions};
+use super::{letters, metrics, sessions};
 use crate::server::Handle;
 use crate::store::{BackupError, Copied};
 
@@ -129,6 +129,7 @@ fn work(request: Request, server: &Handle, report: Report<'_>) -> Result<Answer,
     match request {
         Request::About {} => Ok(Answer::About(about())),
         Request::Backup { file } => backup(server, file, report),
+        Request::Metrics {} => Ok(metrics::all(server)),
         Request::Letters { filter, after, payload } => {
             letters::page(server, filter, after, payload, report)
         }

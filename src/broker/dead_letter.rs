@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::timer::{AGE_INTERVAL, SUMMARY_INTERVAL, Timer};
 use super::{Broker, letter};
+use crate::metrics::Gauges;
 use crate::mqtt::{Message, QoS, ReasonCode, topic};
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Entry;
@@ -76,6 +77,9 @@ pub(super) struct Cemetery {
     kept: BTreeMap<DeadId, DeadIndex>,
     kept_bytes: u64,
     undelivered: BTreeMap<(Arc<str>, &'static str), (u64, bool)>,
+    /// Letters that the quota dropped since the last word about it, if there was one lately.
+    dropped: Option<u64>,
+    summarizes: bool,
     watches_age: bool,
 }
 
@@ -180,7 +184,7 @@ impl Broker {
         let index = DeadIndex { id, died: now, size, retry };
         let until = turn.record(Record::Dead(Box::new(letter)));
         self.keep(index, now);
-        self.enforce_quota(turn);
+        self.enforce_quota(now, turn);
         if retry.is_none() {
             self.route(&publication, None, until, now, turn);
         }
@@ -237,17 +241,36 @@ impl Broker {
         }
     }
 
-    /// Kept letters, now.
-    pub fn dead_letters(&self) -> usize {
-        self.cemetery.kept.len()
+    /// What there is now.
+    pub fn gauges(&self, now: Timestamp) -> Gauges {
+        let oldest = self.cemetery.kept.values().next();
+        Gauges {
+            sessions: self.sessions.len() as u64,
+            dead_letters: self.cemetery.kept.len() as u64,
+            dead_letter_bytes: self.cemetery.kept_bytes,
+            dead_letter_oldest_seconds: oldest.map_or(0, |it| now.since(it.died).as_secs()),
+        }
     }
 
-    pub(super) fn enforce_quota(&mut self, turn: &mut Turn) {
+    fn enforce_quota(&mut self, now: Timestamp, turn: &mut Turn) {
         let limits = &self.settings.dead_letters;
         let (max_count, max_bytes) = (limits.max_count, limits.max_bytes);
         while self.cemetery.kept.len() > max_count || self.cemetery.kept_bytes > max_bytes {
             self.forget_oldest_letter(turn);
+            self.counters.dead_dropped += 1;
+            self.note_dropped(now, turn);
         }
+    }
+
+    /// For the log: the first at once, then one summary a minute.
+    fn note_dropped(&mut self, now: Timestamp, turn: &mut Turn) {
+        if let Some(count) = &mut self.cemetery.dropped {
+            *count += 1;
+            return;
+        }
+        self.cemetery.dropped = Some(0);
+        turn.events.push(Event::LettersDropped { count: 1 });
+        self.expect_summary(now);
     }
 
     pub(super) fn forget_old_letters(&mut self, now: Timestamp, turn: &mut Turn) {
@@ -255,6 +278,7 @@ impl Broker {
         let is_old = |oldest: &DeadIndex| now.since(oldest.died) >= max_age;
         while self.cemetery.kept.values().next().is_some_and(is_old) {
             self.forget_oldest_letter(turn);
+            self.counters.dead_aged_out += 1;
         }
         self.cemetery.watches_age = !self.cemetery.kept.is_empty();
         if self.cemetery.watches_age {
@@ -272,7 +296,6 @@ impl Broker {
 
     fn forget_oldest_letter(&mut self, turn: &mut Turn) {
         if let Some(id) = self.cemetery.kept.keys().next().copied() {
-            self.counters.dead_dropped += 1;
             self.forget_letter(id, turn);
         }
     }
@@ -294,12 +317,17 @@ impl Broker {
             *more += count;
             return;
         }
-        if undelivered.is_empty() {
-            self.timers.set(now + SUMMARY_INTERVAL, Timer::Summary);
-        }
         if undelivered.len() < UNDELIVERED_MAX {
             undelivered.insert((owner.clone(), reason), (0, kept));
             turn.events.push(Event::Undelivered { owner: owner.clone(), reason, count, kept });
+            self.expect_summary(now);
+        }
+    }
+
+    fn expect_summary(&mut self, now: Timestamp) {
+        if !self.cemetery.summarizes {
+            self.cemetery.summarizes = true;
+            self.timers.set(now + SUMMARY_INTERVAL, Timer::Summary);
         }
     }
 
@@ -310,8 +338,13 @@ impl Broker {
             let (owner, count, kept) = (owner.clone(), std::mem::take(count), *kept);
             turn.events.push(Event::Undelivered { owner, reason, count, kept });
         }
-        if !undelivered.is_empty() {
-            self.timers.set(now + SUMMARY_INTERVAL, Timer::Summary);
+        self.cemetery.dropped = self.cemetery.dropped.filter(|count| *count > 0);
+        if let Some(count) = &mut self.cemetery.dropped {
+            turn.events.push(Event::LettersDropped { count: std::mem::take(count) });
+        }
+        self.cemetery.summarizes = false;
+        if !self.cemetery.undelivered.is_empty() || self.cemetery.dropped.is_some() {
+            self.expect_summary(now);
         }
     }
 

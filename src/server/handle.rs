@@ -9,6 +9,7 @@ use super::work::By;
 use crate::broker::{Broker, SessionView};
 use crate::config::Settings;
 use crate::dead_reason::DeadReason;
+use crate::metrics::{Counters, Gauges};
 use crate::store::{Snapshot, StoreError};
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{Action, LetterFilter, Task, Turn};
@@ -86,6 +87,11 @@ impl Handle {
     /// Now, and what a clock shows then.
     pub fn time(&self) -> (Timestamp, WallClock) {
         (self.engine.now(), self.engine.wall_clock())
+    }
+
+    /// All counters and gauges.
+    pub fn metrics(&self) -> (Counters, Gauges) {
+        self.ask(|broker, now, _| (broker.counters(), broker.gauges(now)))
     }
 
     /// Up to `limit` sessions by Client Identifier, from the one after `after` on.

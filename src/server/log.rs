@@ -91,9 +91,17 @@ fn write_messages(event: &Event) {
         Event::Undelivered { owner, reason, count, kept: false } => {
             warn!(target: "kedgemq", client = &**owner, reason, count, "messages dropped")
         }
+        Event::LettersDropped { count } => warn!(
+            target: "kedgemq",
+            count,
+            "dead letters dropped, the oldest first: there are more than [dead_letters] keeps"
+        ),
         Event::PublishRefused { client_id, topic, reason } => warn!(
             target: "kedgemq", client = &**client_id, topic = &**topic, %reason, "publish refused"
         ),
+        Event::TaskEnded { id, done, left } => {
+            info!(target: "kedgemq", id, done, left, "task over dead letters ended");
+        }
         Event::Lost { owner, count } => error!(
             target: "kedgemq", client = &**owner, count, "messages are not in the store any more"
         ),

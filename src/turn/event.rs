@@ -76,6 +76,12 @@ pub enum Event {
         /// Whether they are kept as dead letters.
         kept: bool,
     },
+    /// Dead letters had to go before their time, as there were too many: the first, then one
+    /// summary a minute.
+    LettersDropped {
+        /// How many since the last such event.
+        count: u64,
+    },
     /// A publish without the right, or another refusal that leaves the connection open.
     PublishRefused {
         /// Client Identifier.

@@ -15,6 +15,7 @@ mod expiry;
 mod flow;
 mod letter_text;
 mod malformed;
+mod metrics;
 mod operator;
 mod overflow;
 mod packets;

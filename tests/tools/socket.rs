@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::harness::{Broker, DEADLINE};
+use crate::mosquitto::{clear_session, leave_session, publish};
 
 struct Tool(BufReader<UnixStream>);
 
@@ -73,6 +75,34 @@ fn it_answers_many_and_survives_nonsense() {
     assert!(matches!(tool.0.read_line(&mut line), Ok(0) | Err(_)));
     // One that says nothing hinders nobody.
     assert_eq!(tools[1].ask(&about)["ok"]["about"]["kedgemq"], version);
+}
+
+#[test]
+fn it_tells_all_counters_and_gauges() {
+    let mut broker = Broker::start_plain();
+    let data = broker.path("data");
+    leave_session(broker.plain(), "pump", "job/#");
+    publish(broker.plain(), &["-q", "1", "-t", "job/a", "-m", "one"]);
+    let metrics = json!({ "version": 1, "command": "metrics" });
+    let tell = |data: &Path| Tool::connect(data).ask(&metrics)["ok"]["metrics"].clone();
+    let told = tell(&data);
+    assert_eq!(told["dead_letters_total"]["session_cleared"], 0);
+    assert_eq!(told["dead_letters_total"].as_object().unwrap().len(), 11);
+    assert_eq!(told["messages_received_total"], 1);
+    clear_session(broker.plain(), "pump");
+    let begun = Instant::now();
+    while tell(&data)["dead_letters"] != 1 {
+        assert!(begun.elapsed() < DEADLINE, "{}", tell(&data));
+    }
+    let told = tell(&data);
+    assert_eq!(told["dead_letters_total"]["session_cleared"], 1);
+    assert_eq!(told["dead_letter_bytes"], 8);
+    assert!(told["dead_letter_oldest_seconds"].is_u64());
+    broker.kill();
+    broker.restart();
+    let told = tell(&data);
+    assert_eq!((&told["dead_letters"], &told["dead_letter_bytes"]), (&1.into(), &8.into()));
+    assert_eq!(told["dead_letters_total"]["session_cleared"], 0, "counted since the start");
 }
 
 #[test]
