@@ -137,7 +137,7 @@ fn work(request: Request, server: &Handle, report: Report<'_>) -> Result<Answer,
         Request::StartTask { action, filter, rate } => letters::start(server, action, filter, rate),
         Request::Tasks {} => Ok(Answer::Tasks(letters::tasks(server))),
         Request::CancelTask { id } => letters::cancel(server, id),
-        Request::Sessions { after } => Ok(sessions::page(server, after.as_deref())),
+        Request::Sessions { after } => sessions::page(server, after.as_deref()),
         Request::Session { client } => sessions::one(server, &client),
         Request::Queue { client, after, limit, payload } => {
             sessions::queue(server, &client, after, limit, payload)

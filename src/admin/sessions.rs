@@ -1,44 +1,62 @@
 //! Sessions: seen, and steered.
 
+use std::collections::BTreeMap;
+
 use tracing::info;
 
 use super::call::Answer;
 use super::call::session::{Copy, Purged, Queue, Session, Sessions, Subscription};
 use super::letters::{payload, rfc3339};
+use crate::broker::SessionView;
 use crate::server::{Handle, Seen};
 use crate::store::Snapshot;
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{Load, Loaded, MessageId, SessionId, Stored};
 
-/// Sessions of a page: the core is locked for so many.
+/// Sessions of a page, and copies of one out of memory: the core is locked for so many.
 const PAGE: usize = 128;
 /// Copies and bytes of a page. Each page reads the whole log.
 const COPIES: u64 = 4096;
 const COPY_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The sessions behind `after`, up to a page of them.
-pub(super) fn page(server: &Handle, after: Option<&str>) -> Answer {
-    let (_, wall) = server.time();
+pub(super) fn page(server: &Handle, after: Option<&str>) -> Result<Answer, String> {
     let found = server.sessions_after(after, PAGE);
-    let sessions: Vec<Session> = found.iter().map(|seen| told(seen, wall)).collect();
+    let sessions = with_oldest(server, &found)?;
     let last = sessions.last().filter(|_| sessions.len() == PAGE);
-    Answer::Sessions(Sessions { next: last.map(|last| last.client.clone()), sessions })
+    let next = last.map(|last| last.client.clone());
+    Ok(Answer::Sessions(Sessions { next, sessions }))
 }
 
-/// A session with the age of its oldest copy.
+/// A session.
 pub(super) fn one(server: &Handle, client: &str) -> Result<Answer, String> {
-    let seen = find(server, client)?;
-    let (now, wall) = server.time();
-    let mut session = told(&seen, wall);
-    if seen.session.stored {
-        let snapshot = server.snapshot().map_err(|error| error.to_string())?;
-        let oldest = load(&snapshot, seen.session.id, 0, 1)?.copies.into_iter().next();
-        session.oldest_ms = oldest.map(|oldest| age_ms(&oldest, now));
-    }
-    Ok(Answer::Session(Box::new(session)))
+    let mut sessions = with_oldest(server, &[find(server, client)?])?;
+    Ok(Answer::Session(Box::new(sessions.remove(0))))
 }
 
-/// The stored copies of a session behind `after`, up to a page of them.
+/// Sessions with the age of the oldest copy of each.
+fn with_oldest(server: &Handle, found: &[Seen]) -> Result<Vec<Session>, String> {
+    let has_stored =
+        |session: &&SessionView| session.stored && session.queued + session.in_flight > 0;
+    let stored = found.iter().map(|seen| &seen.session).filter(has_stored);
+    let stored: Vec<SessionId> = stored.map(|session| session.id).collect();
+    let mut on_disk = BTreeMap::new();
+    if !stored.is_empty() {
+        let snapshot = server.snapshot().map_err(|error| error.to_string())?;
+        let oldest = snapshot.oldest(&stored).map_err(|error| error.to_string())?;
+        on_disk = stored.into_iter().zip(oldest).collect();
+    }
+    let (now, wall) = server.time();
+    let told = |seen: &Seen| {
+        let SessionView { id, stored, oldest, .. } = &seen.session;
+        let oldest = if *stored { on_disk.get(id).copied().flatten() } else { *oldest };
+        Session { oldest_ms: oldest.map(|at| age_ms(at, now)), ..told(seen, wall) }
+    };
+    Ok(found.iter().map(told).collect())
+}
+
+/// The copies of a session behind `after`, up to a page of them: off the disk, or out of memory
+/// where they are there alone.
 pub(super) fn queue(
     server: &Handle,
     client: &str,
@@ -47,27 +65,29 @@ pub(super) fn queue(
     with_payload: bool,
 ) -> Result<Answer, String> {
     let seen = find(server, client)?;
-    if !seen.session.stored {
-        return Err(format!(
-            "the session of {client:?} ends with its connection: its queue is in memory alone"
-        ));
-    }
-    let snapshot = server.snapshot().map_err(|error| error.to_string())?;
+    let (copies, has_more) = if seen.session.stored {
+        let snapshot = server.snapshot().map_err(|error| error.to_string())?;
+        let loaded = load(&snapshot, seen.session.id, after, limit.min(COPIES))?;
+        (loaded.copies, loaded.has_more)
+    } else {
+        let count = usize::try_from(limit).unwrap_or(PAGE).min(PAGE);
+        let copies = server.copies_in_memory(client, MessageId(after), count);
+        let has_more = copies.len() == count;
+        (copies, has_more)
+    };
     let (now, _) = server.time();
-    let count = u32::try_from(limit.min(COPIES)).unwrap_or(u32::MAX);
-    let loaded = load(&snapshot, seen.session.id, after, count)?;
-    let last = loaded.copies.last().filter(|_| loaded.has_more);
+    let last = copies.last().filter(|_| has_more);
     let next = last.map(|last| last.copy.message.0);
     let told = |stored: &Stored| told_copy(stored, now, with_payload);
-    Ok(Answer::Queue(Queue { copies: loaded.copies.iter().map(told).collect(), next }))
+    Ok(Answer::Queue(Queue { copies: copies.iter().map(told).collect(), next }))
 }
 
-fn load(snapshot: &Snapshot, owner: SessionId, after: u64, count: u32) -> Result<Loaded, String> {
+fn load(snapshot: &Snapshot, owner: SessionId, after: u64, count: u64) -> Result<Loaded, String> {
     let load = Load {
         owner,
         first: MessageId(after.saturating_add(1)),
         last: MessageId(u64::MAX),
-        count,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
         bytes: COPY_BYTES,
         expired_by: None,
     };
@@ -149,7 +169,7 @@ fn told_copy(stored: &Stored, now: Timestamp, with_payload: bool) -> Copy {
         if with_payload { payload(&message.payload) } else { (None, None) };
     Copy {
         id: copy.message.0,
-        age_ms: age_ms(stored, now),
+        age_ms: age_ms(message.received, now),
         topic: message.topic.to_string(),
         qos: copy.qos as u8,
         size: u64::from(copy.size),
@@ -161,7 +181,6 @@ fn told_copy(stored: &Stored, now: Timestamp, with_payload: bool) -> Copy {
     }
 }
 
-fn age_ms(stored: &Stored, now: Timestamp) -> u64 {
-    let age = now.since(stored.message.received);
-    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+fn age_ms(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
 }

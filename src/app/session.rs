@@ -50,8 +50,18 @@ fn tell(broker: &Asked, text: &str, object: &serde_json::Value) -> Result<(), Fa
 }
 
 fn list(broker: &mut Asked) -> Result<(), Failure> {
-    let head =
-        ["CLIENT", "STATE", "SINCE", "ADDRESS", "MQTT", "USER", "QUEUED", "BYTES", "IN FLIGHT"];
+    let head = [
+        "CLIENT",
+        "STATE",
+        "SINCE",
+        "ADDRESS",
+        "MQTT",
+        "USER",
+        "QUEUED",
+        "BYTES",
+        "IN FLIGHT",
+        "OLDEST",
+    ];
     let mut table = Table::new(head);
     let mut after = None;
     loop {
@@ -68,7 +78,7 @@ fn list(broker: &mut Asked) -> Result<(), Failure> {
     }
 }
 
-fn row(session: &Session) -> [String; 9] {
+fn row(session: &Session) -> [String; 10] {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     [
         session.client.clone(),
@@ -80,6 +90,7 @@ fn row(session: &Session) -> [String; 9] {
         session.queued.to_string(),
         session.queued_bytes.to_string(),
         session.in_flight.to_string(),
+        session.oldest_ms.map_or_else(|| "-".to_owned(), duration),
     ]
 }
 

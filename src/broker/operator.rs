@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Broker;
 use super::doomed::Legacy;
 use crate::mqtt::{ReasonCode, Version};
+use crate::session::outbound::InFlight;
 use crate::session::{Session, Subscription};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, EndCause, OwnerId, SessionId, Turn};
+use crate::turn::{ConnectionId, EndCause, MessageId, OwnerId, SessionId, Stored, Turn};
 
 /// A session, as it is now.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub struct SessionView {
     pub queued_bytes: u64,
     /// Copies that were sent and are not acknowledged.
     pub in_flight: u64,
+    /// When the oldest message came that is in memory: of a session that is not stored, the
+    /// oldest of all.
+    pub oldest: Option<Timestamp>,
     /// QoS 2 messages from the client that it did not release.
     pub received: u64,
     /// Copies that died or were dropped since the broker started, by reason.
@@ -54,6 +58,27 @@ impl Broker {
     /// The session of a client.
     pub fn session_view(&self, client_id: &str) -> Option<SessionView> {
         self.clients.get(client_id).map(|id| view(&self.sessions[id]))
+    }
+
+    /// The copies in memory of a client, in flight and waiting, from the one after `after` on, up
+    /// to `limit` of them; of a session that is not stored they are all. Whose PUBREC came has no
+    /// message any more.
+    pub fn copies_in_memory(&self, client_id: &str, after: MessageId, limit: usize) -> Vec<Stored> {
+        let Some(session) = self.clients.get(client_id).map(|id| &self.sessions[id]) else {
+            return Vec::new();
+        };
+        let id = session.id;
+        let mut in_flight: Vec<_> =
+            own_in_flight(session).filter(|sent| sent.entry.message > after).collect();
+        in_flight.sort_unstable_by_key(|sent| sent.entry.message);
+        let in_flight = in_flight.into_iter();
+        let in_flight = in_flight.map(|sent| sent.entry.as_stored(id, Some(sent.as_sent(id))));
+        // What waits is younger than what was sent, but for what came back.
+        let waiting = session.queue.in_memory(after).map(|entry| entry.as_stored(id, None));
+        let mut copies: Vec<_> = in_flight.flatten().chain(waiting.flatten().take(limit)).collect();
+        copies.sort_by_key(|stored| stored.copy.message);
+        copies.truncate(limit);
+        copies
     }
 
     /// Ends the connection of a client; false if it has none.
@@ -114,6 +139,17 @@ impl Broker {
     }
 }
 
+fn own_in_flight(session: &Session) -> impl Iterator<Item = &InFlight> {
+    session.outbound.iter().filter(|sent| sent.owner == session.id)
+}
+
+/// When the oldest message in memory came.
+fn oldest(session: &Session) -> Option<Timestamp> {
+    let waiting = session.queue.front().into_iter();
+    let all = own_in_flight(session).map(|sent| &sent.entry).chain(waiting);
+    all.filter_map(|entry| entry.body.as_ref()).map(|body| body.received).min()
+}
+
 fn view(session: &Session) -> SessionView {
     let link = session.link.as_ref();
     let since = link.map(|link| link.since).or(session.disconnected);
@@ -129,6 +165,7 @@ fn view(session: &Session) -> SessionView {
         queued: session.queue.len() as u64,
         queued_bytes: session.queue.bytes(),
         in_flight: session.outbound.len() as u64,
+        oldest: oldest(session),
         received: session.inbound.received.len() as u64,
         undelivered: session.undelivered.iter().map(|(reason, count)| (*reason, *count)).collect(),
         subscriptions: session.subscriptions.iter().map(|(f, s)| (f.clone(), s.clone())).collect(),

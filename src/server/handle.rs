@@ -12,7 +12,7 @@ use crate::dead_reason::DeadReason;
 use crate::metrics::{Counters, Gauges};
 use crate::store::{Snapshot, StoreError};
 use crate::time::{Timestamp, WallClock};
-use crate::turn::{Action, LetterFilter, Task, Turn};
+use crate::turn::{Action, LetterFilter, MessageId, Stored, Task, Turn};
 
 /// A running server, for those who look at it and steer it. It does not keep the server running:
 /// when that has stopped, what needs the store is an error.
@@ -103,6 +103,11 @@ impl Handle {
     /// The session of a client.
     pub fn session(&self, client_id: &str) -> Option<Seen> {
         self.engine.turn(By::Server, |step| step.session(client_id))
+    }
+
+    /// See [`Broker::copies_in_memory`].
+    pub fn copies_in_memory(&self, client_id: &str, after: MessageId, limit: usize) -> Vec<Stored> {
+        self.ask(|broker, _, _| broker.copies_in_memory(client_id, after, limit))
     }
 
     /// Ends the connection of a client; false if it has none.

@@ -15,7 +15,8 @@ use crate::mqtt::reply::{Ack, Delivery, Reply};
 use crate::mqtt::{Message, QoS, ReasonCode, Version, codec};
 use crate::time::Timestamp;
 use crate::turn::{
-    Copy, DeadReason, Load, MessageId, OwnerId, Record, RecordNumber, Sent, Turn, packet_id,
+    Copy, DeadReason, Load, MessageId, OwnerId, Record, RecordNumber, Sent, SessionId, Turn,
+    packet_id,
 };
 
 /// Packet Identifiers that are reserved on disk at a time.
@@ -42,6 +43,19 @@ pub struct InFlight {
     pub sent_at: Timestamp,
     /// The packets that had come from the client by then.
     pub heard_before: u64,
+}
+
+impl InFlight {
+    /// That it is in flight to `session`, as it is stored.
+    pub fn as_sent(&self, session: SessionId) -> Sent {
+        Sent {
+            session,
+            ordinal: self.ordinal,
+            qos: self.entry.qos,
+            subscription_ids: self.entry.subscription_ids.clone(),
+            pubrec_arrived: self.pubrec_arrived,
+        }
+    }
 }
 
 /// The outbound half of a session.

@@ -95,6 +95,12 @@ impl Entry {
         }
     }
 
+    /// The copy with its message, where that is in memory.
+    pub fn as_stored(&self, owner: OwnerId, sent: Option<Sent>) -> Option<Stored> {
+        let message = self.body.clone()?;
+        Some(Stored { copy: self.as_copy(owner, sent), message })
+    }
+
     /// Whether its Message Expiry Interval passed.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|at| at <= now)
@@ -172,6 +178,12 @@ impl Queue {
     /// The oldest copy, where it is in memory.
     pub fn front(&self) -> Option<&Entry> {
         self.ready.front()
+    }
+
+    /// The copies in memory behind `after`, the oldest first.
+    pub fn in_memory(&self, after: MessageId) -> impl Iterator<Item = &Entry> {
+        let from = self.ready.partition_point(|entry| entry.message <= after);
+        self.ready.range(from..)
     }
 
     /// Whether its copies are stored.

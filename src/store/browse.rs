@@ -3,7 +3,8 @@
 
 use redb::ReadTransaction;
 
-use crate::turn::{DeadId, LetterLoad, Letters, Load, Loaded};
+use crate::time::Timestamp;
+use crate::turn::{DeadId, LetterLoad, Letters, Load, Loaded, MessageId, OwnerId};
 
 use super::database::{DEAD, read_index};
 use super::encoding::Broken;
@@ -26,6 +27,23 @@ impl Snapshot {
             load::load(&self.read, &mut index, load)
         };
         read().map_err(|fault: Fault| fault.explain(&self.path))
+    }
+
+    /// When the broker took the oldest stored message of each of these owners. The whole log is
+    /// read for it, once for all of them.
+    pub fn oldest(&self, owners: &[OwnerId]) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        let read = || -> Result<Vec<_>, Fault> {
+            let (_, mut index, _) = read_index(&self.read)?;
+            let mut oldest = |owner: &OwnerId| {
+                let (first, last) = (MessageId(0), MessageId(u64::MAX));
+                let load =
+                    Load { owner: *owner, first, last, count: 1, bytes: 0, expired_by: None };
+                let loaded = load::load(&self.read, &mut index, load)?;
+                Ok(loaded.copies.first().map(|stored| stored.message.received))
+            };
+            owners.iter().map(&mut oldest).collect()
+        };
+        read().map_err(|fault| fault.explain(&self.path))
     }
 }
 

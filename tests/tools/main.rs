@@ -12,6 +12,9 @@ mod harness;
 #[path = "../crash/model.rs"]
 mod model;
 #[allow(dead_code)]
+#[path = "../conformance/packets.rs"]
+mod packets;
+#[allow(dead_code)]
 #[path = "../crash/workload.rs"]
 mod workload;
 

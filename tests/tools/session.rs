@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
+use kedgemq::mqtt::codec::client::encode;
+use kedgemq::mqtt::{Packet, Reply, Version};
 use serde_json::Value;
 
+use crate::client::wire::Wire;
 use crate::command::{Ended, kedgemq};
 use crate::harness::{Broker, DEADLINE};
-use crate::mosquitto::{leave_session, publish, subscribe};
+use crate::mosquitto::{self, leave_session, publish};
+use crate::packets::{options, subscribe, v5};
 use crate::peer::Peer;
 
 fn run(broker: &Broker, arguments: &[&str]) -> Ended {
@@ -49,7 +53,7 @@ fn the_list_names_each_protocol() {
         let arguments = ["-V", version, "-i", version, "-c", "-x", "60", "-t", "a", "-E"];
         let without_expiry = [&arguments[..5], &arguments[7..]].concat();
         let arguments = if version == "5" { &arguments[..] } else { &without_expiry };
-        subscribe(broker.plain(), arguments);
+        mosquitto::subscribe(broker.plain(), arguments);
     }
     let table = said(&broker, &["session", "list"]);
     for (client, name) in [("31", "3.1"), ("311", "3.1.1"), ("5", "5.0")] {
@@ -69,9 +73,14 @@ fn sessions_and_their_queues_are_seen_and_nothing_is_consumed() {
     assert_eq!(rows[1][..2], ["console", "connected"]);
     assert!(rows[1][3].starts_with("127.0.0.1:"), "{table}");
     assert_eq!(
-        (&rows[2][..2], &rows[2][3..]),
+        (&rows[2][..2], &rows[2][3..9]),
         (&["pump", "away"][..], &["-", "3.1.1", "-", "3", "26", "0"][..])
     );
+    assert_eq!((rows[0][9..].join(" "), rows[1][9]), ("FLIGHT OLDEST".to_owned(), "-"));
+    assert!(rows[2][9].ends_with('s'), "an age: {table}");
+    let listed = json(&broker, &["session", "list"]);
+    assert_eq!(listed[0]["oldest_ms"], Value::Null);
+    assert!(listed[1]["oldest_ms"].is_u64() && listed[1]["undelivered"].is_object(), "{listed:?}");
 
     let shown = said(&broker, &["session", "show", "pump"]);
     for expected in ["away since", "3, 26 B", "never", "job/# at QoS 1", "oldest"] {
@@ -94,6 +103,44 @@ fn sessions_and_their_queues_are_seen_and_nothing_is_consumed() {
         let line = fails(&broker, &["session", command, "nobody"]);
         assert!(line.contains("there is no session of \"nobody\""), "{command}: {line}");
     }
+}
+
+/// It takes one message at a time, and answers none.
+#[test]
+fn a_queue_in_memory_is_seen_and_not_consumed() {
+    let broker = Broker::start_plain();
+    let mut reader = Wire::connect(broker.plain(), Version::V5, DEADLINE).unwrap();
+    let connect = v5("reader").clean().window(1);
+    encode(&Packet::Connect(Box::new(connect.packet())), Version::V5, &mut reader.output);
+    encode(&subscribe(1, &[("job/#", options(1))]), Version::V5, &mut reader.output);
+    let mut next = |is_it: fn(&Reply) -> bool| {
+        reader.flush().unwrap();
+        loop {
+            if let Some(reply) = reader.next() {
+                if is_it(&reply) {
+                    return;
+                }
+                continue;
+            }
+            reader.read().unwrap();
+        }
+    };
+    next(|reply| matches!(reply, Reply::SubAck(_)));
+    for payload in ["one", "two", "three"] {
+        publish(broker.plain(), &["-q", "1", "-t", "job/a", "-m", payload]);
+    }
+    next(|reply| matches!(reply, Reply::Publish(_)));
+    let session = &json(&broker, &["session", "list"])[0];
+    assert_eq!((&session["stored"], &session["queued"]), (&false.into(), &2.into()));
+    assert!(session["oldest_ms"].is_u64(), "{session}");
+    for _ in 0..2 {
+        let copies = json(&broker, &["session", "queue", "reader", "--payload"]);
+        let seen: Vec<_> =
+            copies.iter().map(|it| (it["payload"].clone(), it["in_flight"].clone())).collect();
+        let expected = [("one", true), ("two", false), ("three", false)];
+        assert_eq!(seen, expected.map(|(payload, sent)| (payload.into(), sent.into())));
+    }
+    assert_eq!(json(&broker, &["session", "queue", "reader", "--limit", "2"]).len(), 2);
 }
 
 #[test]

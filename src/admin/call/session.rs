@@ -33,8 +33,7 @@ pub struct Session {
     pub in_flight: u64,
     /// QoS 2 messages from the client that it did not release.
     pub received: u64,
-    /// Age of the oldest stored copy in milliseconds; told of one session alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Since the broker took the oldest of its messages, in milliseconds.
     pub oldest_ms: Option<u64>,
     /// Copies that died or were dropped since the broker started, by reason.
     pub undelivered: BTreeMap<String, u64>,
