@@ -156,8 +156,8 @@ pub(super) fn tasks(server: &Handle) -> Vec<Task> {
     let (_, wall) = server.time();
     let tasks = server.tasks();
     let running = tasks.running.map(|task| told_task(&task, State::Running, wall));
-    let ended = tasks.ended.map(|(task, is_cancelled)| {
-        let state = if is_cancelled { State::Cancelled } else { State::Finished };
+    let ended = tasks.ended.map(|task| {
+        let state = if task.is_cancelled() { State::Cancelled } else { State::Finished };
         told_task(&task, state, wall)
     });
     running.into_iter().chain(ended).collect()
@@ -177,7 +177,7 @@ fn told_task(task: &turn::Task, state: State, wall: WallClock) -> Task {
         started: rfc3339(wall.unix_ms(task.started)),
         done: task.done,
         left: task.left,
-        looked_at: task.cursor.0,
+        looked_at: task.cursor.0.min(task.last.0),
         last: task.last.0,
         state,
     }

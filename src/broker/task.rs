@@ -24,8 +24,8 @@ const SLICE_BYTES: u32 = 1024 * 1024;
 pub(super) struct Tasks {
     last_id: u64,
     current: Option<Task>,
-    /// The last one that ended, and whether it was cancelled.
-    ended: Option<(Task, bool)>,
+    /// The last one that ended.
+    ended: Option<Task>,
     load: Option<LetterLoad>,
 }
 
@@ -35,8 +35,8 @@ impl Broker {
         self.tasks.current.as_ref()
     }
 
-    /// The last task that ended since the start, and whether it was cancelled.
-    pub fn ended_task(&self) -> Option<&(Task, bool)> {
+    /// The last task that ended.
+    pub fn ended_task(&self) -> Option<&Task> {
         self.tasks.ended.as_ref()
     }
 
@@ -64,6 +64,9 @@ impl Broker {
             done: 0,
             left: 0,
         };
+        if let Some(ended) = &self.tasks.ended {
+            turn.record(Record::TaskForgotten { id: ended.id });
+        }
         turn.record(Record::Task(Box::new(task.clone())));
         self.tasks.current = Some(task);
         self.timers.set(now, Timer::Task);
@@ -81,8 +84,12 @@ impl Broker {
 
     pub(super) fn restore_task(&mut self, task: Task, now: Timestamp) {
         self.tasks.last_id = task.id;
-        self.tasks.current = Some(task);
-        self.timers.set(now, Timer::Task);
+        if task.is_ended() {
+            self.tasks.ended = Some(task);
+        } else {
+            self.tasks.current = Some(task);
+            self.timers.set(now, Timer::Task);
+        }
     }
 
     /// The time of the next slice.
@@ -128,12 +135,12 @@ impl Broker {
             }
         }
         let is_over = !letters.has_more || task.done >= limit;
-        turn.record(Record::Task(Box::new(task.clone())));
         let rate = task.rate;
-        self.tasks.current = Some(task);
+        self.tasks.current = Some(task.clone());
         if is_over {
             return self.end_task(false, turn);
         }
+        turn.record(Record::Task(Box::new(task)));
         // Letters that are not meant take no time.
         let pause = if rate == 0 { Duration::ZERO } else { Duration::from_secs(1) * acted / rate };
         self.timers.set(now + pause, Timer::Task);
@@ -163,11 +170,12 @@ impl Broker {
     }
 
     fn end_task(&mut self, is_cancelled: bool, turn: &mut Turn) {
-        if let Some(task) = self.tasks.current.take() {
-            turn.record(Record::TaskEnded { id: task.id });
+        if let Some(mut task) = self.tasks.current.take() {
+            task.end(is_cancelled);
+            turn.record(Record::Task(Box::new(task.clone())));
             let (done, left) = (task.done, task.left);
             turn.events.push(Event::TaskEnded { id: task.id, done, left });
-            self.tasks.ended = Some((task, is_cancelled));
+            self.tasks.ended = Some(task);
         }
     }
 }

@@ -60,8 +60,8 @@ pub struct Seen {
 pub struct Tasks {
     /// The one that goes on.
     pub running: Option<Task>,
-    /// The last one that ended since the start, and whether it was cancelled.
-    pub ended: Option<(Task, bool)>,
+    /// The last one that ended.
+    pub ended: Option<Task>,
 }
 
 impl Handle {

@@ -151,7 +151,7 @@ impl Batch {
             Record::Dead(letter) => self.add_dead(letter),
             Record::DeadForgotten { id } => self.remove(RowKey::Dead(id.0)),
             Record::Task(task) => self.put(task::row(task)),
-            Record::TaskEnded { id } => self.remove(RowKey::Task(*id)),
+            Record::TaskForgotten { id } => self.remove(RowKey::Task(*id)),
             // Given back at start only; the core writes neither.
             Record::Marks(marks) => self.raise_marks(*marks),
             Record::DeadIndex(_) | Record::Backlog(_) => {}

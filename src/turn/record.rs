@@ -156,10 +156,11 @@ pub enum Record {
         /// Which.
         id: DeadId,
     },
-    /// An operator's task over dead letters was started, or went on: all of it.
+    /// An operator's task over dead letters was started, went on or ended: all of it. The last
+    /// one stays, so that the next one's number follows.
     Task(Box<Task>),
-    /// It is done, or cancelled.
-    TaskEnded {
+    /// An ended task is not kept any longer: another one follows.
+    TaskForgotten {
         /// Which.
         id: u64,
     },
@@ -376,7 +377,8 @@ pub struct Task {
     pub rate: u32,
     /// When it was started.
     pub started: Timestamp,
-    /// Letters up to this one were looked at.
+    /// Letters up to this one were looked at. Of a task that ended it is `last`, or behind that
+    /// where it was cancelled.
     pub cursor: DeadId,
     /// The last letter that was there at the start.
     pub last: DeadId,
@@ -384,6 +386,23 @@ pub struct Task {
     pub done: u64,
     /// How many stay dead, as their owner is gone or its queue is full.
     pub left: u64,
+}
+
+impl Task {
+    /// Ends it, for its record.
+    pub fn end(&mut self, is_cancelled: bool) {
+        self.cursor = DeadId(self.last.0 + u64::from(is_cancelled));
+    }
+
+    /// Whether it ended.
+    pub fn is_ended(&self) -> bool {
+        self.cursor >= self.last
+    }
+
+    /// Whether it ended, and was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cursor > self.last
+    }
 }
 
 /// What is done with dead letters.

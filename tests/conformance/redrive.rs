@@ -45,7 +45,7 @@ fn letters_go_back_to_their_owner_in_order_and_are_letters_no_more() {
     assert_eq!(start(&mut rig, Action::RedriveToOwner, LetterFilter::default(), 0), Some(1));
     rig.wait(1);
     assert!(rig.dead().is_empty());
-    assert!(rig.store.tasks.is_empty() && rig.broker.task().is_none());
+    assert!(rig.broker.task().is_none());
     assert_eq!(payloads(&mut rig), ["1", "2", "3"]);
 }
 
@@ -107,7 +107,7 @@ fn one_task_at_a_time_and_it_can_be_cancelled() {
     assert!(rig.operate(|broker, _, turn| broker.handle_cancel(1, turn)));
     rig.wait(10);
     assert_eq!(rig.dead().len() as u64, 100 - done);
-    assert!(rig.store.tasks.is_empty());
+    assert!(rig.broker.task().is_none());
 }
 
 #[test]
@@ -119,16 +119,13 @@ fn a_rate_counts_the_letters_that_are_meant() {
     let done = rig.broker.task().expect("it goes on").done;
     assert!((9..=12).contains(&done), "{done} in five seconds at two a second");
     assert!(rig.operate(|broker, _, turn| broker.handle_cancel(1, turn)));
-    assert_eq!(
-        rig.broker.ended_task().map(|(task, is_cancelled)| (task.id, *is_cancelled)),
-        Some((1, true))
-    );
+    assert_eq!(rig.broker.ended_task().map(|task| (task.id, task.is_cancelled())), Some((1, true)));
     let nothing = LetterFilter { owner: Some("other".into()), ..all() };
     start(&mut rig, Action::Purge, nothing, 1);
     rig.wait(1);
     assert!(rig.broker.task().is_none(), "others are passed without a pause");
     assert_eq!(
-        rig.broker.ended_task().map(|(task, is_cancelled)| (task.done, *is_cancelled)),
+        rig.broker.ended_task().map(|task| (task.done, task.is_cancelled())),
         Some((0, false))
     );
 }
@@ -140,9 +137,30 @@ fn a_task_goes_on_after_a_crash_and_does_nothing_twice() {
     rig.wait(2);
     rig.crash();
     rig.wait(10);
-    assert!(rig.dead().is_empty() && rig.store.tasks.is_empty());
+    assert!(rig.dead().is_empty() && rig.broker.task().is_none());
     let expected: Vec<String> = (1..=50).map(|n: u16| n.to_string()).collect();
     assert_eq!(payloads(&mut rig), expected);
+}
+
+#[test]
+fn tasks_are_numbered_on_after_a_crash_and_the_last_that_ended_is_known() {
+    let mut rig = with_letters(30);
+    let limit = || LetterFilter { limit: Some(1), ..LetterFilter::default() };
+    for id in 1..=3 {
+        assert_eq!(start(&mut rig, Action::Purge, limit(), 0), Some(id));
+        rig.wait(1);
+        rig.crash();
+        let ended = rig.broker.ended_task().expect("it ended");
+        assert_eq!((ended.id, ended.done, ended.is_cancelled()), (id, 1, false));
+        assert_eq!(rig.store.tasks.len(), 1);
+    }
+    start(&mut rig, Action::Purge, LetterFilter::default(), 1);
+    assert!(rig.operate(|broker, _, turn| broker.handle_cancel(4, turn)));
+    rig.crash();
+    rig.wait(10);
+    assert!(rig.broker.ended_task().is_some_and(|task| task.is_cancelled()));
+    assert!(rig.broker.task().is_none(), "a cancelled task does not go on");
+    assert_eq!(start(&mut rig, Action::Purge, limit(), 0), Some(5));
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl Store {
                 assert!(self.dead.remove(&id).is_some(), "forgot an unknown dead letter");
             }
             Record::Task(task) => drop(self.tasks.insert(task.id, *task)),
-            Record::TaskEnded { id } => {
+            Record::TaskForgotten { id } => {
                 assert!(self.tasks.remove(&id).is_some(), "ended an unknown task");
             }
             record => self.apply_to_copy(record),

@@ -193,7 +193,7 @@ pub struct Task {
     pub done: u64,
     /// How many stay dead, as their owner is gone or has no room.
     pub left: u64,
-    /// Letters up to this number were looked at.
+    /// Letters up to this number were looked at, while it goes on; then that of `last`.
     pub looked_at: u64,
     /// The last letter that it looks at.
     pub last: u64,
