@@ -10,7 +10,7 @@ use tracing::info;
 use super::call::letter::{Action, Counts, Filter, Group, Letter, Letters, State, Task};
 use super::call::{Answer, Progress};
 use super::serve::Report;
-use crate::broker::letter_facts;
+use crate::broker::{dl_id, letter_facts};
 use crate::mqtt::properties::PassedOn;
 use crate::server::Handle;
 use crate::store::Snapshot;
@@ -34,9 +34,9 @@ pub(super) fn page(
     payload: bool,
     report: Report<'_>,
 ) -> Result<Answer, String> {
-    let filter = filter.letters()?;
     let (_, wall) = server.time();
     let snapshot = server.snapshot().map_err(|error| error.to_string())?;
+    let filter = meant(filter, &snapshot, server.node())?;
     let limit = filter.limit.unwrap_or(u64::MAX);
     let mut page = Letters { letters: Vec::new(), next: None };
     let (mut bytes, mut looked_at) = (0, 0_u64);
@@ -58,8 +58,8 @@ pub(super) fn page(
 
 /// How many letters a filter means, by reason and owner.
 pub(super) fn count(server: &Handle, filter: Filter, report: Report<'_>) -> Result<Answer, String> {
-    let filter = filter.letters()?;
     let snapshot = server.snapshot().map_err(|error| error.to_string())?;
+    let filter = meant(filter, &snapshot, server.node())?;
     let limit = filter.limit.unwrap_or(u64::MAX);
     let mut counts = Counts::default();
     let mut groups = BTreeMap::<_, (u64, u64)>::new();
@@ -81,6 +81,42 @@ pub(super) fn count(server: &Handle, filter: Filter, report: Report<'_>) -> Resu
     };
     counts.groups = groups.into_iter().map(told).collect();
     Ok(Answer::CountLetters(counts))
+}
+
+/// Which letters are meant, with the number of the one that a `dl-id` names.
+fn meant(filter: Filter, snapshot: &Snapshot, node: &str) -> Result<LetterFilter, String> {
+    let dl_id = filter.dl_id.clone();
+    let mut filter = filter.letters()?;
+    if let Some(dl_id) = dl_id {
+        filter.id = Some(find(&dl_id, snapshot, node)?);
+    }
+    Ok(filter)
+}
+
+/// The letter that has this `dl-id` now.
+fn find(wanted: &str, snapshot: &Snapshot, node: &str) -> Result<DeadId, String> {
+    let unknown = || format!("there is no dead letter with the dl-id {wanted:?}");
+    let origin = wanted.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+    let origin: u64 = origin.ok_or_else(unknown)?;
+    let mut found = Vec::new();
+    // The first letter of a message has that number, any later one a larger one.
+    let after = origin.saturating_sub(1);
+    walk(snapshot, &LetterFilter::default(), after, &mut |letter| {
+        if letter.origin.0 == origin && dl_id(letter, node) == wanted {
+            found.push(letter.id);
+        }
+        // While the first letter is there, the message was not redriven.
+        letter.id.0 != origin
+    })?;
+    match found[..] {
+        [] => Err(unknown()),
+        [id] => Ok(id),
+        _ => {
+            let ids: Vec<_> = found.iter().map(|id| id.0.to_string()).collect();
+            let ids = ids.join(", ");
+            Err(format!("several letters have the dl-id {wanted:?}: name one by its number, {ids}"))
+        }
+    }
 }
 
 /// Reads letters behind `after` in their order, as long as `see` wants more.
@@ -116,7 +152,8 @@ pub(super) fn start(
     filter: Filter,
     rate: u32,
 ) -> Result<Answer, String> {
-    let filter = filter.letters()?;
+    let snapshot = server.snapshot().map_err(|error| error.to_string())?;
+    let filter = meant(filter, &snapshot, server.node())?;
     let core_action = match action {
         Action::Republish => turn::Action::Republish,
         Action::RedriveToOwner => turn::Action::RedriveToOwner,
@@ -186,7 +223,7 @@ fn told_task(task: &turn::Task, state: State, wall: WallClock) -> Task {
 fn told(letter: &DeadLetter, node: &str, wall: WallClock, with_payload: bool) -> Letter {
     let mut facts: BTreeMap<_, _> = letter_facts(letter, node).into_iter().collect();
     let mut fact = |name| facts.remove(name).unwrap_or_default();
-    let (dl_id, received, time) = (fact("dl-id"), fact("dl-received"), fact("dl-time"));
+    let (received, time) = (fact("dl-received"), fact("dl-time"));
     let message = &letter.message;
     let own = PassedOn::new(&message.properties)
         .filter_map(|it| it.user_name().zip(it.user_value()))
@@ -196,7 +233,7 @@ fn told(letter: &DeadLetter, node: &str, wall: WallClock, with_payload: bool) ->
         if with_payload { payload(&message.payload) } else { (None, None) };
     Letter {
         id: letter.id.0,
-        dl_id,
+        dl_id: dl_id(letter, node),
         time,
         reason: letter.reason.as_str().to_owned(),
         first_reason: letter.first_reason.as_str().to_owned(),

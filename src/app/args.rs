@@ -11,7 +11,9 @@ use crate::net::listen::Address;
 
 mod dead;
 
-pub use dead::{Dead, DeadCommand, Moment, RunningBroker, Session, SessionCommand, To, Which};
+pub use dead::{
+    Dead, DeadCommand, Moment, Name, RunningBroker, Session, SessionCommand, To, Which,
+};
 
 /// The whole command line.
 #[derive(Debug, Parser)]

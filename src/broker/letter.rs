@@ -38,8 +38,8 @@ pub(super) fn publication(letter: &DeadLetter, node: &str, settings: &DeadLetter
     }
 }
 
-/// The same through all deaths of a message.
-pub(super) fn dl_id(letter: &DeadLetter, node: &str) -> String {
+/// `dl-id`: the same through all deaths and redrives of a message.
+pub fn dl_id(letter: &DeadLetter, node: &str) -> String {
     format!("{node}-{}", letter.origin.0)
 }
 

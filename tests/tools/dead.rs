@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use kedgemq::mqtt::QoS;
 use serde_json::Value;
 
-use crate::command::{Ended, kedgemq};
+use crate::command::{Ended, end, kedgemq};
 use crate::harness::broker::Process;
 use crate::harness::{Broker, DEADLINE};
 use crate::mosquitto::{clear_session, leave_session, publish, subscribe};
@@ -74,6 +75,13 @@ impl Story {
         let begun = Instant::now();
         while self.json(&["list"]).len() != count {
             assert!(begun.elapsed() < DEADLINE, "{}", self.dead(&["list"]));
+        }
+    }
+
+    fn wait_for_task(&self) {
+        let begun = Instant::now();
+        while self.json(&["tasks"]).is_empty() {
+            assert!(begun.elapsed() < DEADLINE, "no task was started");
         }
     }
 }
@@ -185,15 +193,17 @@ fn a_slow_task_is_followed_left_alone_and_cancelled() {
     let data = story.0.path("data");
     let slow = ["redrive", "--topic", "job/#", "--to", "topic", "--rate", "1"];
     let mut tool = Process::start(&story.arguments(&slow, path(&data)));
-    let line = tool.log().wait_for("task 1:");
-    assert!(line.contains("of 63 letters"), "{line}");
+    story.wait_for_task();
 
     let second = story.fails(1, &["purge", "--yes"]);
     assert!(second.contains("task 1 is going on") && second.contains("cancel 1"), "{second}");
     tool.signal("INT");
     assert_eq!(tool.wait_exit().code(), Some(1));
-    let line = tool.log().wait_for("goes on in the broker");
-    assert!(line.contains("kedgemq dead cancel 1"), "{line}");
+    assert_eq!(
+        tool.log().text(),
+        "kedgemq: task 1 goes on in the broker: kedgemq dead cancel 1 ends it",
+        "where nobody watches a terminal there is no bar"
+    );
 
     let table = story.dead(&["tasks"]);
     for expected in ["running", "redrive to topic", "1/s", "job/#"] {
@@ -213,9 +223,9 @@ fn a_slow_task_is_followed_left_alone_and_cancelled() {
 fn a_task_goes_on_after_a_crash() {
     let mut story = Story::begin();
     let data = story.0.path("data");
-    let slow = ["redrive", "--owner", "pump", "--rate", "2"];
+    let slow = ["redrive", "--owner", "pump", "--rate", "1"];
     let mut tool = Process::start(&story.arguments(&slow, path(&data)));
-    tool.log().wait_for("task 1:");
+    story.wait_for_task();
     story.0.kill();
     assert_eq!(tool.wait_exit().code(), Some(1));
     tool.log().wait_for("task 1 goes on when the broker runs again");
@@ -224,6 +234,74 @@ fn a_task_goes_on_after_a_crash() {
     let at = story.0.plain();
     let got = subscribe(at, &["-i", "pump", "-c", "-q", "1", "-t", "job/#", "-C", "3"]);
     assert_eq!(got, "one\ntwo\nthree\n");
+}
+
+/// `script` runs it on a terminal of its own.
+#[test]
+fn on_a_terminal_a_bar_shows_how_far_a_task_is() {
+    let story = Story::begin();
+    let data = story.0.path("data");
+    let arguments = ["redrive", "--owner", "pump", "--rate", "1"];
+    let words = [&[env!("CARGO_BIN_EXE_kedgemq")], &story.arguments(&arguments, path(&data))[..]];
+    let command: Vec<_> = words.concat().iter().map(|word| format!("'{word}'")).collect();
+    let ended = end(Command::new("script").args(["-qec", &command.join(" "), "/dev/null"]));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let shown: Vec<_> = ended.stdout.split('\r').map(str::trim_end).collect();
+    let bars: Vec<_> = shown.iter().filter(|text| text.starts_with("task 1: [")).collect();
+    assert!(!bars.is_empty(), "{shown:?}");
+    for bar in bars {
+        let done: usize = (0..=3).find(|n| bar.contains(&format!("  {n} of 3 letters"))).unwrap();
+        let (full, empty) = ("#".repeat(10 * done), " ".repeat(30 - 10 * done));
+        assert!(bar.contains(&format!("[{full}{empty}] ")), "{bar}");
+    }
+    assert!(shown.contains(&"3 letters redriven"), "{shown:?}");
+}
+
+#[test]
+fn a_letter_is_found_by_what_its_consumer_sees() {
+    let mut story = Story::begin();
+    let at = story.0.plain();
+    let first = story.json(&["list", "--limit", "1"]).remove(0);
+    let dl_id = first["dl_id"].as_str().unwrap().to_owned();
+    leave_session(at, "reader", "$dead/+/pump/#");
+    assert_eq!(story.dead(&["republish", &dl_id]), "1 letters republished\n");
+    let resume = ["-V", "5", "-i", "reader", "-c", "-x", "60", "-q", "1", "-t", "$dead/+/pump/#"];
+    let seen = subscribe(at, &[&resume[..], &["-F", "%P", "-C", "1"]].concat());
+    assert!(seen.contains(&format!("dl-id:{dl_id} ")), "{seen}");
+
+    for redrives in 1..=2 {
+        assert_eq!(story.dead(&["redrive", &dl_id]), "1 letters redriven\n");
+        assert!(story.fails(1, &["show", &dl_id]).contains("no dead letter with the dl-id"));
+        story.0.kill();
+        story.0.restart();
+        clear_session(story.0.plain(), "pump");
+        story.wait_for_letters(5);
+        let letter = story.json(&["show", &dl_id]).remove(0);
+        assert_ne!(letter["id"], first["id"], "it died again");
+        assert_eq!((&letter["dl_id"], &letter["payload"]), (&first["dl_id"], &"one".into()));
+        assert_eq!(letter["redrives"], redrives);
+        leave_session(story.0.plain(), "pump", "job/#");
+    }
+    assert_eq!(story.dead(&["purge", &dl_id, "--yes"]), "1 letters purged\n");
+    assert!(story.fails(1, &["purge", &dl_id, "--yes"]).contains("no dead letter with the dl-id"));
+    let other = dl_id.replacen('-', "x-", 1);
+    assert!(story.fails(1, &["show", &other]).contains("no dead letter with the dl-id"));
+    assert!(story.fails(2, &["show", "dl-id"]).contains("a number, or a dl-id"));
+}
+
+#[test]
+fn letters_of_one_message_to_several_are_named_by_their_numbers() {
+    let story = Story::begin();
+    let at = story.0.plain();
+    let dl_id = story.json(&["list", "--limit", "1"])[0]["dl_id"].as_str().unwrap().to_owned();
+    leave_session(at, "other", "job/#");
+    assert_eq!(story.dead(&["redrive", &dl_id, "--to", "topic"]), "1 letters redriven\n");
+    for client in ["pump", "other"] {
+        clear_session(at, client);
+    }
+    story.wait_for_letters(6);
+    let said = story.fails(1, &["show", &dl_id]);
+    assert!(said.contains("several letters") && said.contains("6, 7"), "{said}");
 }
 
 fn path(data: &Path) -> &str {

@@ -30,13 +30,16 @@ pub struct Filter {
     /// This one alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
+    /// This one alone, by its [`Letter::dl_id`]: it must be there, and the only one of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dl_id: Option<String>,
     /// At most so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
 }
 
 impl Filter {
-    /// The same for the core; the error is one line.
+    /// The same for the core, but for `dl_id`; the error is one line.
     pub(in crate::admin) fn letters(self) -> Result<LetterFilter, String> {
         let reason = self.reason.map(|word| reason(&word)).transpose()?;
         if let Some(filter) = &self.topic {
@@ -66,6 +69,7 @@ impl Filter {
             since_unix_ms: filter.since_unix_ms,
             until_unix_ms: filter.until_unix_ms,
             id: filter.id.map(|id| id.0),
+            dl_id: None,
             limit: filter.limit,
         }
     }

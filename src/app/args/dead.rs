@@ -1,5 +1,6 @@
 //! `kedgemq dead …` and `kedgemq session …`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -79,13 +80,13 @@ pub enum DeadCommand {
     },
     /// Show one with its payload
     Show {
-        /// Its number in the list
-        id: u64,
+        /// Its number in the list, or its `dl-id`
+        id: Name,
     },
     /// Publish them under `$dead/…` again, for subscribers that came later
     Republish {
-        /// This one alone
-        id: Option<u64>,
+        /// This one alone: its number, or its `dl-id`
+        id: Option<Name>,
         /// Which.
         #[command(flatten)]
         which: Which,
@@ -95,8 +96,8 @@ pub enum DeadCommand {
     },
     /// Deliver them again; a letter that is queued again is a letter no more
     Redrive {
-        /// This one alone
-        id: Option<u64>,
+        /// This one alone: its number, or its `dl-id`
+        id: Option<Name>,
         /// Which.
         #[command(flatten)]
         which: Which,
@@ -112,8 +113,8 @@ pub enum DeadCommand {
     },
     /// Forget them; without --yes only count them
     Purge {
-        /// This one alone
-        id: Option<u64>,
+        /// This one alone: its number, or its `dl-id`
+        id: Option<Name>,
         /// Which.
         #[command(flatten)]
         which: Which,
@@ -186,6 +187,37 @@ pub enum To {
     Topic,
 }
 
+/// What a dead letter is called by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Its number in the list.
+    Id(u64),
+    /// The `dl-id` that a consumer sees, which has the node's name in front.
+    DlId(String),
+}
+
+impl FromStr for Name {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_number = |text: &str| text.parse::<u64>().is_ok();
+        match text.rsplit_once('-') {
+            None => text.parse().map(Self::Id).map_err(|_| "write a number, or a dl-id as gw-7"),
+            Some((_, number)) if is_number(number) => Ok(Self::DlId(text.to_owned())),
+            Some(_) => Err("write a number, or a dl-id as gw-7"),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::DlId(dl_id) => f.write_str(dl_id),
+        }
+    }
+}
+
 /// A time, in milliseconds since 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(pub u64);
@@ -205,6 +237,15 @@ impl FromStr for Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_is_called_by_its_number_or_its_dl_id() {
+        assert_eq!("7".parse(), Ok(Name::Id(7)));
+        assert_eq!("my-gw-7".parse(), Ok(Name::DlId("my-gw-7".to_owned())));
+        for wrong in ["", "gw", "gw-", "gw-x"] {
+            assert!(wrong.parse::<Name>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_moment_is_a_time_or_so_long_ago() {

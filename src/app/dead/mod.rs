@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::args::{Dead, DeadCommand, Moment, To, Which};
+use super::args::{Dead, DeadCommand, Moment, Name, To, Which};
 use super::ask::{Asked, Table, answer, duration, json, plain, seconds, write};
 use super::config::Place;
 use super::failure::Failure;
@@ -18,29 +18,29 @@ pub(super) fn obey(line: &Dead, place: &Place) -> Result<(), Failure> {
     let broker = &mut broker;
     match &line.command {
         DeadCommand::List { which } => list(broker, filter(None, which)),
-        DeadCommand::Show { id } => show(broker, *id),
+        DeadCommand::Show { id } => show(broker, id),
         DeadCommand::Republish { id, which, rate } => {
-            task::run(broker, Action::Republish, filter(*id, which), *rate)
+            task::run(broker, Action::Republish, filter(id.as_ref(), which), *rate)
         }
         DeadCommand::Redrive { id, which, dry_run: true, .. } => {
-            dry_run(broker, filter(*id, which)).map(drop)
+            dry_run(broker, filter(id.as_ref(), which)).map(drop)
         }
         DeadCommand::Redrive { id, which, rate, to, .. } => {
             let action = match to {
                 To::Owner => Action::RedriveToOwner,
                 To::Topic => Action::RedriveToTopic,
             };
-            task::run(broker, action, filter(*id, which), *rate)
+            task::run(broker, action, filter(id.as_ref(), which), *rate)
         }
         DeadCommand::Purge { id, which, yes: false } => {
-            let counts = dry_run(broker, filter(*id, which))?;
+            let counts = dry_run(broker, filter(id.as_ref(), which))?;
             if counts.letters > 0 {
                 let _ = writeln!(std::io::stderr(), "nothing is purged yet: add --yes");
             }
             Ok(())
         }
         DeadCommand::Purge { id, which, yes: true } => {
-            task::run(broker, Action::Purge, filter(*id, which), 0)
+            task::run(broker, Action::Purge, filter(id.as_ref(), which), 0)
         }
         DeadCommand::Export { file, which } => export(
             broker,
@@ -53,7 +53,12 @@ pub(super) fn obey(line: &Dead, place: &Place) -> Result<(), Failure> {
     }
 }
 
-fn filter(id: Option<u64>, which: &Which) -> Filter {
+fn filter(name: Option<&Name>, which: &Which) -> Filter {
+    let (id, dl_id) = match name {
+        None => (None, None),
+        Some(Name::Id(id)) => (Some(*id), None),
+        Some(Name::DlId(dl_id)) => (None, Some(dl_id.clone())),
+    };
     let ms = |moment: Option<Moment>| moment.map(|Moment(ms)| ms);
     Filter {
         reason: which.reason.clone(),
@@ -62,6 +67,7 @@ fn filter(id: Option<u64>, which: &Which) -> Filter {
         since_unix_ms: ms(which.since),
         until_unix_ms: ms(which.until),
         id,
+        dl_id,
         limit: which.limit,
     }
 }
@@ -120,12 +126,12 @@ fn lines(letters: &[Letter]) -> Result<String, Failure> {
     letters.iter().map(json).collect()
 }
 
-fn show(broker: &mut Asked, id: u64) -> Result<(), Failure> {
-    let filter = Filter { id: Some(id), ..Filter::default() };
+fn show(broker: &mut Asked, name: &Name) -> Result<(), Failure> {
+    let filter = filter(Some(name), &Which::default());
     let request = Request::Letters { filter, after: 0, payload: true };
     let page = broker.ask(&request, answer!(Letters))?;
     let Some(letter) = page.letters.first() else {
-        return Err(Failure::machine(format_args!("there is no dead letter {id}")));
+        return Err(Failure::machine(format_args!("there is no dead letter {name}")));
     };
     write(&if broker.json { json(letter)? } else { text(letter) });
     Ok(())

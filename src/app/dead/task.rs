@@ -15,8 +15,10 @@ use crate::admin::call::letter::{Action, Filter, State, Task};
 
 /// Between two looks at a task.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Between two lines about the progress where a line cannot be overwritten.
+/// Looks between two lines about the progress where a line cannot be overwritten.
 const LINE: u32 = 50;
+/// Characters of a full bar.
+const BAR: usize = 30;
 
 /// Starts a task and follows it to its end.
 pub(super) fn run(
@@ -131,7 +133,8 @@ pub(super) fn cancel(broker: &mut Asked, id: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How far a task is, on stderr: one line on a terminal, else a line now and then.
+/// How far a task is, on stderr: a bar on a terminal; elsewhere a line now and then about one that
+/// takes long.
 struct Progress {
     of: u64,
     looks: u32,
@@ -140,18 +143,23 @@ struct Progress {
 
 impl Progress {
     fn show(&mut self, task: &Task) {
-        let done = task.done + task.left;
-        let percent = done.saturating_mul(100) / self.of.max(1);
-        let id = task.id;
-        let text = format!("task {id}: {percent:3} %  {done} of {} letters", self.of);
+        let text = self.text(task);
         // With stderr gone there is nobody to tell.
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr(), "\r{text:<width$}", width = self.width);
             self.width = text.len();
-        } else if self.looks.is_multiple_of(LINE) {
+        } else if self.looks > 0 && self.looks.is_multiple_of(LINE) {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
         self.looks += 1;
+    }
+
+    fn text(&self, task: &Task) -> String {
+        let done = task.done + task.left;
+        let part = |whole: u64| done.saturating_mul(whole) / self.of.max(1);
+        let full = usize::try_from(part(BAR as u64)).unwrap_or(BAR).min(BAR);
+        let (full, percent, of) = ("#".repeat(full), part(100), self.of);
+        format!("task {}: [{full:<BAR$}] {percent:3} %  {done} of {of} letters", task.id)
     }
 
     fn end(&self) {
