@@ -3,6 +3,7 @@
 
 mod alias;
 mod available;
+mod bad_link;
 mod by_topic;
 mod chaos;
 mod client;

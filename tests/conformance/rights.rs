@@ -1,5 +1,7 @@
 //! Rights: publish, Will and delivery, as an ACL file in mosquitto's format says.
 
+use std::time::Duration;
+
 use kedgemq::auth::acl::Acl;
 
 use crate::packets::*;
@@ -206,6 +208,76 @@ fn dead_letters_need_a_line_that_begins_with_dead() {
     rig.publish(all, q1(1, "a", &"x".repeat(50)));
     assert_eq!(rig.deliveries(bob).len(), 1);
     assert!(rig.deliveries(all).is_empty());
+}
+
+#[test]
+fn what_begins_with_a_dollar_needs_a_line_of_its_own() {
+    let lines = "user all\ntopic readwrite #\ntopic readwrite +/#\npattern readwrite +/%u/#\n\
+                 user bob\ntopic read $dead/#\nuser eve\ntopic read $SYS/#\n";
+    let mut rig = Rig::with(|settings| settings.limits.sys_interval = Duration::from_secs(1));
+    rig.broker.set_acl(acl(lines));
+    let readers = ["all", "bob", "eve"].map(|name| rig.connect(user(v5(name), name)));
+    for reader in readers {
+        rig.subscribe(reader, "$dead/#", 1);
+        rig.subscribe(reader, "$SYS/broker/version", 1);
+    }
+    let tiny = ConnectOptions { maximum_packet_size: Some(20), ..user(v5("tiny"), "all") };
+    let tiny = rig.connect(tiny);
+    rig.subscribe(tiny, "a", 1);
+    let sender = rig.connect(user(v5("sender"), "all"));
+    rig.publish(sender, q1(1, "a", &"x".repeat(50)));
+    rig.wait(2);
+    let topics = readers.map(|reader| {
+        let got = rig.deliveries(reader).into_iter();
+        got.map(|got| got.message.topic.to_string()).collect::<Vec<_>>()
+    });
+    let expected: [&[&str]; 3] = [&[], &["$dead/too_large/tiny/a"], &["$SYS/broker/version"]];
+    assert_eq!(topics, expected);
+}
+
+/// Whatever a line grants, and at any QoS, retained or as a will.
+#[test]
+fn nobody_publishes_under_dead_or_sys_with_any_right() {
+    for guard in [None, acl("topic readwrite #\ntopic readwrite $dead/#\ntopic readwrite $SYS/#\n")]
+    {
+        let mut rig = Rig::new();
+        rig.broker.set_acl(guard);
+        let reader = rig.connect(v5("reader"));
+        rig.subscribe(reader, "$dead/#", 1);
+        rig.subscribe(reader, "$SYS/#", 1);
+        for connect in [v4("c"), v5("c")] {
+            for topic in ["$dead", "$dead/expired/c/a", "$SYS/broker/version"] {
+                let client = rig.connect(connect.clone());
+                rig.publish(client, q0(topic, "0"));
+                rig.publish(client, q1(1, topic, "1"));
+                rig.publish(client, q2(2, topic, "2"));
+                rig.publish(client, keep(3, topic, "3"));
+                let testator = rig.open(connect.clone().will(will(topic, "will")));
+                rig.cut(testator);
+            }
+        }
+        assert_eq!(rig.lines(reader), NOTHING);
+        assert!(rig.store.retained.is_empty());
+    }
+}
+
+#[test]
+fn without_an_acl_whoever_may_connect_reads_letters_and_facts() {
+    for connect in [v4("reader"), v5("reader")] {
+        let mut rig = Rig::with(|settings| settings.limits.sys_interval = Duration::from_secs(1));
+        let reader = rig.connect(connect);
+        rig.subscribe(reader, "$dead/#", 0);
+        rig.subscribe(reader, "$SYS/broker/version", 0);
+        let tiny = rig.connect(ConnectOptions { maximum_packet_size: Some(20), ..v5("tiny") });
+        rig.subscribe(tiny, "a", 1);
+        let sender = rig.connect(v5("sender"));
+        rig.publish(sender, q1(1, "a", &"x".repeat(50)));
+        rig.wait(2);
+        let mut got = rig.deliveries(reader);
+        got.sort_by_key(|got| got.message.topic.clone());
+        let topics: Vec<_> = got.iter().map(|got| &*got.message.topic).collect();
+        assert_eq!(topics, ["$SYS/broker/version", "$dead/too_large/tiny/a"]);
+    }
 }
 
 #[test]
