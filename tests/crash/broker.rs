@@ -4,6 +4,7 @@
 mod client;
 mod failing;
 mod mixed;
+mod moves;
 mod named;
 mod scene;
 mod verdict;

@@ -4,12 +4,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use kedgemq::mqtt::packet::Publish;
-use kedgemq::mqtt::{Delivery, PacketId, QoS, Reply, Version};
-use kedgemq::turn::ConnectionId;
+use kedgemq::mqtt::{Delivery, Packet, PacketId, QoS, ReasonCode, Reply, Version};
+use kedgemq::turn::{CloseCause, ConnectionId};
 
 use super::packets::{
-    ConnectOptions, dup, expiring, options, puback, pubcomp, pubrec, pubrel, q1, q2, retained,
-    subscribe,
+    ConnectOptions, dup, expiring, options, puback, pubcomp, pubrec, pubrel, q1, q2, refusal,
+    retained, subscribe,
 };
 use super::world::World;
 
@@ -30,6 +30,10 @@ pub(super) struct Client {
     is_stored: bool,
     /// It reads, but answers nothing.
     pub(super) is_silent: bool,
+    /// It refuses what it is sent, and throws it away.
+    pub(super) refuses: bool,
+    /// Its session may end while it is away.
+    pub(super) may_expire: bool,
     sent: VecDeque<Sent>,
     /// It sent something twice on one connection, so acknowledgements come twice, too.
     repeats: bool,
@@ -104,6 +108,8 @@ impl Client {
             is_accepted: false,
             is_stored: false,
             is_silent: false,
+            refuses: false,
+            may_expire: false,
             sent: VecDeque::new(),
             repeats: false,
             resent: false,
@@ -187,6 +193,14 @@ impl Client {
         }
     }
 
+    /// Shows that it is alive, and crashes.
+    pub(super) fn crash(&mut self, world: &mut World) {
+        let connection = self.connection.expect("it is connected");
+        world.send(connection, Packet::PingReq);
+        world.close(connection, CloseCause::Peer { flushed: true });
+        self.lose_connection();
+    }
+
     /// Publishes under the lowest Packet Identifier that is free, so that each is used often.
     pub(super) fn publish(&mut self, world: &mut World, post: Post, audience: Vec<String>) {
         let connection = self.connection.expect("it is connected");
@@ -196,7 +210,7 @@ impl Client {
         let is_optional = false;
         self.published.push(Published { payload: payload.clone(), post, audience, is_optional });
         let sent = Sent { packet_id, released: false, post, payload };
-        world.send(connection, kedgemq::mqtt::Packet::Publish(sent.packet()));
+        world.send(connection, Packet::Publish(sent.packet()));
         self.sent.push_back(sent);
     }
 
@@ -254,12 +268,13 @@ impl Client {
                     world.send(connection, pubcomp(ack.packet_id.get()));
                 }
             }
+            Reply::PingResp => {}
             other => panic!("{}: {other:?}", self.name),
         }
     }
 
     fn after_connack(&mut self, present: bool, connection: ConnectionId, world: &mut World) {
-        if let Some(known) = self.known {
+        if let Some(known) = self.known.filter(|_| !self.may_expire) {
             assert_eq!(present, known, "{}: Session Present", self.name);
         }
         if !present {
@@ -300,7 +315,7 @@ impl Client {
                 connection,
                 match sent.released {
                     true => pubrel(sent.packet_id),
-                    false => kedgemq::mqtt::Packet::Publish(dup(sent.packet())),
+                    false => Packet::Publish(dup(sent.packet())),
                 },
             );
         }
@@ -309,6 +324,13 @@ impl Client {
     fn take(&mut self, delivery: Delivery, connection: ConnectionId, world: &mut World) {
         let id = delivery.packet_id;
         let is_twice = delivery.qos == QoS::ExactlyOnce;
+        if let Some(id) = id.filter(|_| self.refuses) {
+            let ack = refusal(id.get(), ReasonCode::UNSPECIFIED_ERROR);
+            return world.send(
+                connection,
+                if is_twice { Packet::PubRec(ack) } else { Packet::PubAck(ack) },
+            );
+        }
         if !is_twice || self.taken.insert(id.expect("it has QoS 2")) {
             let message = &delivery.message;
             self.got.push(Got {

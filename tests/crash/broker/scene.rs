@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use kedgemq::broker::Broker;
 use kedgemq::mqtt::packet::Will;
 use kedgemq::time::Timestamp;
+use kedgemq::turn::Turn;
 
 use super::client::{Client, Post};
 use super::packets::{qos, will};
-use super::world::World;
+use super::world::{Rules, World};
 use crate::backend::Disk;
 
 /// What must hold after a crash; the clients have lost their connections.
@@ -42,9 +44,14 @@ const SYNCS_TO_SECOND: usize = 8;
 impl Scene {
     /// On an empty disk, on which `seed` decides what survives a crash.
     pub(super) fn new(seed: u64, clients: Vec<Client>, verdict: Verdict) -> Self {
+        Self::under(Rules::default(), seed, clients, verdict)
+    }
+
+    /// The same under other rules.
+    pub(super) fn under(rules: Rules, seed: u64, clients: Vec<Client>, verdict: Verdict) -> Self {
         let disk = Disk::default();
         disk.set_seed(seed);
-        let world = World::start(disk, Timestamp(1_000_000));
+        let world = World::start(disk, Timestamp(1_000_000), rules);
         world.keep_crashes();
         Self { world, clients, crashes: 0, verdict, splits: Splits::Always }
     }
@@ -125,9 +132,10 @@ impl Scene {
     pub(super) fn end(self) -> usize {
         let Self { world, clients, crashes, verdict, .. } = self;
         world.disk.forget_hook();
-        let (disk, now) = (world.disk.clone(), world.now);
+        let (disk, now, rules) = (world.disk.clone(), world.now, world.rules.clone());
         drop(world);
-        verdict.clone()(Self::after_crash(disk, now, clients, verdict, Splits::Never));
+        let world = World::start(disk, now, rules);
+        verdict.clone()(Self::after_crash(world, clients, verdict, Splits::Never));
         crashes
     }
 
@@ -149,12 +157,12 @@ impl Scene {
         };
         self.crashes += 1;
         let verdict = self.verdict.clone();
-        verdict.clone()(Self::after_crash(disk, self.world.now, clients, verdict, next));
+        let world = World::start(disk, self.world.now, self.world.rules.clone());
+        verdict.clone()(Self::after_crash(world, clients, verdict, next));
     }
 
     fn after_crash(
-        disk: Disk,
-        now: Timestamp,
+        world: World,
         mut clients: Vec<Client>,
         verdict: Verdict,
         splits: Splits,
@@ -162,12 +170,18 @@ impl Scene {
         for client in &mut clients {
             client.lose_connection();
             client.is_silent = false;
+            client.refuses = false;
         }
-        let world = World::start(disk, now);
         if matches!(splits, Splits::After(_)) {
             world.keep_crashes();
         }
         Self { world, clients, crashes: 0, verdict, splits }
+    }
+
+    /// An operator does something.
+    pub(super) fn operate<R>(&mut self, act: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> R) {
+        self.world.operate(act);
+        self.read();
     }
 
     fn commit_while(&mut self, wanted: impl Fn(&World) -> bool) {

@@ -6,15 +6,15 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kedgemq::auth::Identity;
+use kedgemq::auth::{Acl, Identity};
 use kedgemq::broker::Broker;
 use kedgemq::config::Settings;
 use kedgemq::mqtt::{Packet, QoS, Reply};
 use kedgemq::store::{Checkpoint, Database};
 use kedgemq::time::{Timestamp, WallClock};
 use kedgemq::turn::{
-    CloseCause, ConnectionId, DeadLetter, Load, Outgoing, Output, Record, RecordNumber, StoreState,
-    Turn,
+    CloseCause, ConnectionId, DeadLetter, LetterLoad, Load, Outgoing, Output, Record, RecordNumber,
+    StoreState, Turn,
 };
 
 use super::packets::ConnectOptions;
@@ -26,10 +26,18 @@ const UNIX_MS: u64 = 1_700_000_000_000;
 /// So few that a client that is away overflows its queue.
 pub(super) const QUEUE_MESSAGES: usize = 8;
 
+/// What an operator wrote into files, which no crash changes.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) settings: Settings,
+    pub(super) acl: Option<Acl>,
+}
+
 /// One run of the broker on one disk.
 pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) disk: Disk,
+    pub(super) rules: Rules,
     database: Database,
     broker: Broker,
     turn: Turn,
@@ -38,6 +46,7 @@ pub(super) struct World {
     failed: Option<Batch>,
     committed: RecordNumber,
     loads: Vec<Load>,
+    letters: Vec<LetterLoad>,
     lines: BTreeMap<ConnectionId, Line>,
     crashed: Arc<Mutex<Vec<Disk>>>,
 }
@@ -59,15 +68,17 @@ struct Line {
 
 impl World {
     /// Starts a broker with what is on `disk`.
-    pub(super) fn start(disk: Disk, now: Timestamp) -> Self {
+    pub(super) fn start(disk: Disk, now: Timestamp, rules: Rules) -> Self {
         let (database, restored) = open(&disk).expect("what a crash leaves can be opened");
         assert!(restored.checkpoint.is_none_or(|checkpoint| checkpoint.at <= now));
-        let mut broker = Broker::new(settings(), 42, now);
+        let mut broker = Broker::new(rules.settings.clone(), 42, now);
+        broker.set_acl(rules.acl.clone());
         broker.set_wall_clock(WallClock::new(now, UNIX_MS + now.0));
         broker.restore(restored.records.into_iter(), now);
         let mut world = Self {
             now,
             disk,
+            rules,
             database,
             broker,
             turn: Turn::default(),
@@ -75,6 +86,7 @@ impl World {
             failed: None,
             committed: RecordNumber(0),
             loads: Vec::new(),
+            letters: Vec::new(),
             lines: BTreeMap::new(),
             crashed: Arc::default(),
         };
@@ -117,9 +129,24 @@ impl World {
 
     /// The network fails.
     pub(super) fn cut(&mut self, id: ConnectionId) {
-        let cause = CloseCause::Network("cut".into());
+        self.close(id, CloseCause::Network("cut".into()));
+    }
+
+    /// A connection ends.
+    pub(super) fn close(&mut self, id: ConnectionId, cause: CloseCause) {
         self.step(|broker, now, turn| broker.handle_close(id, cause, now, turn));
         self.line(id).close();
+    }
+
+    /// The rights are others from now on.
+    pub(super) fn set_acl(&mut self, text: &str) {
+        self.rules.acl = Some(Acl::parse(text).unwrap());
+        self.broker.set_acl(self.rules.acl.clone());
+    }
+
+    /// An operator does something.
+    pub(super) fn operate<R>(&mut self, act: impl FnOnce(&mut Broker, Timestamp, &mut Turn) -> R) {
+        self.step(|broker, now, turn| drop(act(broker, now, turn)));
     }
 
     /// Takes what left to a client; whether the connection is closed.
@@ -152,7 +179,9 @@ impl World {
     pub(super) fn wants_commit(&self) -> bool {
         let is_held = self.lines.values().any(|line| !line.held.is_empty());
         let mut records = self.pending.iter();
-        is_held || !self.loads.is_empty() || records.any(|record| !record.is_lazy())
+        is_held
+            || !(self.loads.is_empty() && self.letters.is_empty())
+            || records.any(|record| !record.is_lazy())
     }
 
     /// Whether everything is told and on disk.
@@ -212,6 +241,10 @@ impl World {
             let stored = self.database.load(load).expect("this disk fails at writes only");
             self.step(|broker, now, turn| broker.handle_loaded(stored, now, turn));
         }
+        for load in mem::take(&mut self.letters) {
+            let letters = self.database.letters(load).expect("this disk fails at writes only");
+            self.step(|broker, now, turn| broker.handle_letters(&letters, now, turn));
+        }
     }
 
     fn step(&mut self, act: impl FnOnce(&mut Broker, Timestamp, &mut Turn)) {
@@ -234,6 +267,7 @@ impl World {
     fn take_turn(&mut self) {
         self.pending.append(&mut self.turn.records);
         self.loads.append(&mut self.turn.loads);
+        self.letters.append(&mut self.turn.letters);
         self.turn.events.clear();
         for (until, Outgoing { connection, output }) in self.turn.take_output() {
             let line = self.lines.get_mut(&connection).expect("a connection of this world");
@@ -300,9 +334,11 @@ impl Line {
     }
 }
 
-fn settings() -> Settings {
-    let mut settings = Settings { node: "crash".to_owned(), ..Settings::default() };
-    settings.limits.sys_interval = Duration::ZERO;
-    settings.limits.queue_messages = QUEUE_MESSAGES;
-    settings
+impl Default for Rules {
+    fn default() -> Self {
+        let mut settings = Settings { node: "crash".to_owned(), ..Settings::default() };
+        settings.limits.sys_interval = Duration::ZERO;
+        settings.limits.queue_messages = QUEUE_MESSAGES;
+        Self { settings, acl: None }
+    }
 }
