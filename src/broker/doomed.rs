@@ -17,10 +17,12 @@ use crate::turn::{
     DeadReason, EndCause, Event, Load, Loaded, MessageId, OwnerId, Record, SessionId, Stored, Turn,
 };
 
-/// Copies that are loaded, and letters that are written, in one go.
+/// Letters that are written in one go.
 const SLICE: usize = 64;
+/// Copies that are loaded in one go.
+const LOADED: usize = 256;
 /// Bytes that are loaded in one go.
-const SLICE_BYTES: u32 = 1024 * 1024;
+const LOADED_BYTES: u32 = 1024 * 1024;
 
 /// All of them, oldest first, and one load for the first.
 #[derive(Debug, Default)]
@@ -331,9 +333,9 @@ impl Broker {
 fn body_load(batch: &Batch) -> Load {
     let first = batch.copies.front().expect("the caller saw it").entry.message;
     let (mut last, mut count, mut bytes) = (first, 0, 0_u32);
-    for death in batch.copies.iter().take(SLICE) {
+    for death in batch.copies.iter().take(LOADED) {
         bytes = bytes.saturating_add(death.entry.size);
-        if count > 0 && bytes > SLICE_BYTES {
+        if count > 0 && bytes > LOADED_BYTES {
             break;
         }
         count += 1;
@@ -347,7 +349,7 @@ fn body_load(batch: &Batch) -> Load {
 fn rest_load(batch: &Batch) -> Option<Load> {
     let rest = batch.rest.as_ref()?;
     let (first, last) = (rest.next?, rest.last);
-    let (count, bytes) = (SLICE as u32, SLICE_BYTES);
+    let (count, bytes) = (LOADED as u32, LOADED_BYTES);
     Some(Load { owner: batch.owner, first, last, count, bytes, expired_by: None })
 }
 

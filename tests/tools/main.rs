@@ -28,6 +28,7 @@ mod export;
 mod file;
 mod flips;
 mod large;
+mod many;
 mod mosquitto;
 mod peer;
 mod session;

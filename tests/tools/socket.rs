@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use crate::harness::{Broker, DEADLINE};
 use crate::mosquitto::{clear_session, leave_session, publish};
 
-struct Tool(BufReader<UnixStream>);
+/// A connection to the socket.
+pub(crate) struct Tool(BufReader<UnixStream>);
 
 impl Tool {
-    fn connect(data: &Path) -> Self {
+    pub(crate) fn connect(data: &Path) -> Self {
         let stream = UnixStream::connect(data.join("kedgemq.sock")).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(BufReader::new(stream))
@@ -32,7 +33,7 @@ impl Tool {
         (read > 0).then(|| serde_json::from_str(&line).unwrap())
     }
 
-    fn ask(&mut self, request: &Value) -> Value {
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
         self.send(format!("{request}\n").as_bytes());
         self.line().unwrap()
     }
