@@ -1,9 +1,15 @@
 //! The real binary over TLS, with clients that are not ours: rumqttc, paho and the mosquitto
-//! clients.
+//! clients; and each reason of a dead letter, with one that is.
 
 #[allow(dead_code)] // Each test target uses its part of the harness.
+#[path = "../client/mod.rs"]
+mod client;
+#[allow(dead_code)]
 #[path = "../harness/mod.rs"]
 mod harness;
+#[allow(dead_code)]
+#[path = "../conformance/packets.rs"]
+mod packets;
 
 mod mosquitto;
 mod rumqtt;
@@ -12,6 +18,7 @@ mod dead_letters;
 mod paho;
 mod process;
 mod qos;
+mod reasons;
 mod retained;
 mod sessions;
 mod shared;
