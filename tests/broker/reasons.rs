@@ -26,7 +26,7 @@ struct Client {
 impl Client {
     fn connect(broker: &Broker, connect: &ConnectOptions) -> Self {
         let version = connect.version;
-        let wire = Wire::connect(broker.plain(), version, DEADLINE).unwrap();
+        let wire = Wire::connect(broker.plain(), version, DEADLINE).expect("it listens");
         let mut client = Self { wire, version };
         client.send(&Packet::Connect(Box::new(connect.packet())));
         match client.next() {
@@ -67,7 +67,7 @@ impl Client {
 
     fn send(&mut self, packet: &Packet<'_>) {
         encode(packet, self.version, &mut self.wire.output);
-        self.wire.flush().unwrap();
+        self.wire.flush().expect("the broker reads");
     }
 
     fn next(&mut self) -> Reply {
@@ -75,7 +75,7 @@ impl Client {
             if let Some(reply) = self.wire.next() {
                 return reply;
             }
-            self.wire.read().unwrap();
+            self.wire.read().expect("the broker answers");
         }
     }
 
@@ -97,7 +97,7 @@ impl Story {
     fn begin(version: Version, configuration: &str) -> Self {
         let broker = Broker::start_plain_in(configuration, |directory| {
             let rights = "topic readwrite #\ntopic read $dead/#\n";
-            fs::write(directory.join("rights"), rights).unwrap();
+            fs::write(directory.join("rights"), rights).expect("the directory is ours");
             Vec::new()
         });
         let readers = readers(&broker);
@@ -132,7 +132,8 @@ impl Story {
     fn tool(&self, arguments: &[&str]) {
         let data = self.broker.path("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kedgemq"));
-        let output = command.args(arguments).arg("--data").arg(data).output().unwrap();
+        let output = command.args(arguments).arg("--data").arg(data).output();
+        let output = output.expect("the binary is built");
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kedgemq::dead_reason::DeadReason;
 use kedgemq::mqtt::{Packet, ReasonCode};
-use kedgemq::turn::{Action, LetterFilter};
+use kedgemq::turn::{Action, ConnectionId, LetterFilter};
 
 use crate::packets::*;
 use crate::rig::Rig;
@@ -213,6 +213,15 @@ fn with_retry(max: u32) -> Rig {
     })
 }
 
+/// Takes the only message that came: its Packet Identifier, and its `dl-id` with `dl-redrives`.
+fn attempt(rig: &mut Rig, client: ConnectionId, attempts: &mut Vec<String>) -> u16 {
+    let got = rig.deliveries(client);
+    assert_eq!(got.len(), 1, "{got:?}");
+    let values = user_properties(&got[0].message.properties).into_iter();
+    attempts.push(values.map(|(_, value)| value).collect::<Vec<_>>().join(" "));
+    got[0].packet_id.expect("it has QoS 1").get()
+}
+
 #[test]
 fn a_rejected_message_comes_again_with_longer_pauses_then_stays_dead() {
     let mut rig = with_retry(2);
@@ -222,15 +231,17 @@ fn a_rejected_message_comes_again_with_longer_pauses_then_stays_dead() {
     rig.subscribe(client, "a", 1);
     let sender = rig.connect(v5("p"));
     rig.publish(sender, q1(1, "a", "x"));
+    let mut attempts = Vec::new();
     for (early, late) in [(7, 3), (11, 4)] {
-        let id = rig.packet_id(client);
+        let id = attempt(&mut rig, client, &mut attempts);
         rig.send(client, Packet::PubAck(refusal(id, ReasonCode::UNSPECIFIED_ERROR)));
         rig.wait(early);
         assert_eq!(rig.lines(client), NOTHING, "the pause is at least four fifths");
         assert_eq!(rig.lines(reader), NOTHING, "it is not left dead yet");
         rig.wait(late);
     }
-    let id = rig.packet_id(client);
+    let id = attempt(&mut rig, client, &mut attempts);
+    assert_eq!(attempts, ["", "rig-1 1", "rig-1 2"], "the consumer sees which attempt it is");
     rig.send(client, Packet::PubAck(refusal(id, ReasonCode::UNSPECIFIED_ERROR)));
     assert_eq!(rig.lines(reader), ["PUBLISH $dead/rejected/c/a x q0"]);
     rig.wait(100);

@@ -153,6 +153,9 @@ fn a_queue_is_purged_to_dead_letters() {
     assert_eq!(letters.len(), 3);
     let session = &json(&broker, &["session", "show", "pump"])[0];
     assert_eq!((&session["queued"], &session["undelivered"]["purged"]), (&0.into(), &3.into()));
+    let shown = said(&broker, &["session", "show", "pump"]);
+    assert!(shown.contains("undelivered   3 purged"), "{shown}");
+    assert_eq!(json(&broker, &["session", "list"])[0]["undelivered"]["purged"], 3);
     let begun = Instant::now();
     while !json(&broker, &["session", "queue", "pump"]).is_empty() {
         assert!(begun.elapsed() < DEADLINE, "they leave the store soon");
