@@ -10,7 +10,7 @@ use tracing::info;
 use super::call::letter::{Action, Counts, Filter, Group, Letter, Letters, State, Task};
 use super::call::{Answer, Progress};
 use super::serve::Report;
-use crate::broker::{dl_id, letter_facts};
+use crate::broker::dl_id;
 use crate::mqtt::properties::PassedOn;
 use crate::server::Handle;
 use crate::store::Snapshot;
@@ -221,20 +221,18 @@ fn told_task(task: &turn::Task, state: State, wall: WallClock) -> Task {
 }
 
 fn told(letter: &DeadLetter, node: &str, wall: WallClock, with_payload: bool) -> Letter {
-    let mut facts: BTreeMap<_, _> = letter_facts(letter, node).into_iter().collect();
-    let mut fact = |name| facts.remove(name).unwrap_or_default();
-    let (received, time) = (fact("dl-received"), fact("dl-time"));
     let message = &letter.message;
     let own = PassedOn::new(&message.properties)
         .filter_map(|it| it.user_name().zip(it.user_value()))
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let age = letter.died.since(message.received);
+    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     let (payload, payload_base64) =
         if with_payload { payload(&message.payload) } else { (None, None) };
     Letter {
         id: letter.id.0,
         dl_id: dl_id(letter, node),
-        time,
+        time: rfc3339(letter.died_unix_ms),
         reason: letter.reason.as_str().to_owned(),
         first_reason: letter.first_reason.as_str().to_owned(),
         reason_code: letter.reason_code.map(|code| format!("0x{:02X}", code.0)),
@@ -248,8 +246,8 @@ fn told(letter: &DeadLetter, node: &str, wall: WallClock, with_payload: bool) ->
         deaths: letter.deaths,
         redrives: letter.redrives,
         retry: letter.retry.map(|at| rfc3339(wall.unix_ms(at))),
-        received,
-        age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        received: rfc3339(letter.died_unix_ms.saturating_sub(age_ms)),
+        age_ms,
         expiry: message.expiry,
         size: message.size() as u64,
         user_properties: own.collect(),

@@ -109,7 +109,7 @@ fn properties(letter: &DeadLetter, node: &str) -> Bytes {
 }
 
 /// What is to be said of a death, in the order of the User Properties.
-pub fn letter_facts(letter: &DeadLetter, node: &str) -> Vec<(&'static str, String)> {
+fn letter_facts(letter: &DeadLetter, node: &str) -> Vec<(&'static str, String)> {
     let message = &letter.message;
     let age = letter.died.since(message.received);
     let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);

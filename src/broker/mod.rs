@@ -50,7 +50,7 @@ use crate::turn::{
     StoreState, Turn,
 };
 
-pub use letter::{dl_id, letter_facts};
+pub use letter::dl_id;
 pub use operator::SessionView;
 
 use dead_letter::{Cemetery, Death};

@@ -267,7 +267,13 @@ fn a_letter_is_found_by_what_its_consumer_sees() {
     assert_eq!(story.dead(&["republish", &dl_id]), "1 letters republished\n");
     let resume = ["-V", "5", "-i", "reader", "-c", "-x", "60", "-q", "1", "-t", "$dead/+/pump/#"];
     let seen = subscribe(at, &[&resume[..], &["-F", "%P", "-C", "1"]].concat());
-    assert!(seen.contains(&format!("dl-id:{dl_id} ")), "{seen}");
+    let told = |property: &str, field: &str| {
+        let value = first[field].as_str().unwrap();
+        assert!(seen.contains(&format!("{property}:{value} ")), "{property}: {seen}");
+    };
+    told("dl-id", "dl_id");
+    told("dl-time", "time");
+    told("dl-received", "received");
 
     for redrives in 1..=2 {
         assert_eq!(story.dead(&["redrive", &dl_id]), "1 letters redriven\n");
