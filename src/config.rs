@@ -256,6 +256,11 @@ impl LetterTopic {
         Ok(Self { template: template.into(), prefix: prefix.into() })
     }
 
+    /// What every letter's topic begins with: a level or more, and a slash.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The topic of a letter.
     pub fn of(&self, reason: &str, owner: &str, topic: &str) -> String {
         let front = self.template.strip_suffix("{topic}").expect("it was checked");

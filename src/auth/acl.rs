@@ -15,6 +15,7 @@ pub struct Acl {
     anonymous: Vec<Line>,
     users: BTreeMap<Box<str>, Vec<Line>>,
     patterns: Vec<Line>,
+    guarded: Option<Box<str>>,
 }
 
 /// Who asks.
@@ -57,11 +58,20 @@ impl Acl {
         Ok(acl)
     }
 
+    /// Topics that begin with `prefix`, a level or more with a slash behind, are from now on
+    /// granted by lines alone that spell out the first level, as those under `$` always are.
+    #[must_use]
+    pub fn guarding(self, prefix: &str) -> Self {
+        Self { guarded: Some(prefix.into()), ..self }
+    }
+
     /// Whether a client may publish to `topic`, or be sent what is published there.
     pub fn allows(&self, who: Who<'_>, access: Access, topic: &str) -> bool {
         let mut granted = false;
+        let guarded = self.guarded.as_ref().is_some_and(|prefix| topic.starts_with(&**prefix));
+        let decides = |line: &Line| line.decides(access) && (!guarded || line.may_decide_guarded());
         for line in self.topics_of(who) {
-            if line.decides(access) && topic::matches(topic, &line.filter) {
+            if decides(line) && topic::matches(topic, &line.filter) {
                 if line.right == Right::Deny {
                     return false;
                 }
@@ -71,7 +81,7 @@ impl Acl {
         for line in &self.patterns {
             // A grant more changes nothing, and what a pattern costs is putting the names in.
             let needed = !granted || line.right == Right::Deny;
-            if needed && line.decides(access) && line.matches_for(who, topic) {
+            if needed && decides(line) && line.matches_for(who, topic) {
                 if line.right == Right::Deny {
                     return false;
                 }
@@ -84,9 +94,12 @@ impl Acl {
     /// Whether a client may be sent everything that matches `filter`. A filter that only several
     /// lines together cover is not covered, nor one that a `deny` line cuts into.
     pub fn covers(&self, who: Who<'_>, filter: &str) -> bool {
-        let topics = self.topics_of(who).iter();
+        let guarded = self.guarded.as_ref();
+        let guarded = guarded.is_some_and(|prefix| is_within(filter, &format!("{prefix}#")));
+        let counts = |line: &&Line| !guarded || line.may_decide_guarded();
+        let topics = self.topics_of(who).iter().filter(counts);
         let topics = topics.map(|line| (line.right, Cow::Borrowed(&*line.filter)));
-        let patterns = self.patterns.iter();
+        let patterns = self.patterns.iter().filter(counts);
         let patterns = patterns.filter_map(|line| Some((line.right, line.filter_for(who)?)));
         let mut granted = false;
         for (right, line) in topics.chain(patterns) {
@@ -131,6 +144,12 @@ impl Line {
             Right::Write => access == Access::Publish,
             Right::ReadWrite | Right::Deny => true,
         }
+    }
+
+    /// Whether it denies, or spells out its first level.
+    fn may_decide_guarded(&self) -> bool {
+        let first = self.filter.split('/').next().unwrap_or_default();
+        self.right == Right::Deny || !first.contains(['+', '#', '%'])
     }
 
     fn matches_for(&self, who: Who<'_>, topic: &str) -> bool {

@@ -163,7 +163,8 @@ impl Broker {
 
     /// The rights from now on; `None`: everybody may do everything.
     pub fn set_acl(&mut self, acl: Option<Acl>) {
-        self.acl = acl;
+        let letters = self.settings.dead_letters.topic.prefix();
+        self.acl = acl.map(|acl| acl.guarding(letters));
         self.acl_changes += 1;
     }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use kedgemq::auth::acl::Acl;
+use kedgemq::config::LetterTopic;
+use kedgemq::mqtt::{Packet, ReasonCode};
 
 use crate::packets::*;
 use crate::rig::Rig;
@@ -233,6 +235,56 @@ fn what_begins_with_a_dollar_needs_a_line_of_its_own() {
     });
     let expected: [&[&str]; 3] = [&[], &["$dead/too_large/tiny/a"], &["$SYS/broker/version"]];
     assert_eq!(topics, expected);
+}
+
+/// Wherever letters go, a grant of everything is none of them.
+#[test]
+fn letters_under_another_topic_need_a_line_of_their_own_too() {
+    let lines = "user all\ntopic readwrite #\ntopic read +/dead/#\npattern read %u/dead/#\n\
+                 user bob\ntopic read site/dead/#\nuser eve\ntopic read site/#\n\
+                 topic deny +/dead/rejected/#\n";
+    let mut rig = Rig::with(|settings| {
+        let topic = LetterTopic::new("site/dead/{reason}/{owner}/{topic}");
+        settings.dead_letters.topic = topic.expect("it is one");
+    });
+    rig.broker.set_acl(acl(lines));
+    let readers = ["all", "bob", "eve"].map(|name| rig.connect(user(v5(name), name)));
+    for reader in readers {
+        rig.subscribe(reader, "site/#", 1);
+    }
+    let tiny = ConnectOptions { maximum_packet_size: Some(20), ..user(v5("tiny"), "all") };
+    let tiny = rig.connect(tiny);
+    rig.subscribe(tiny, "a", 1);
+    let sender = rig.connect(user(v5("sender"), "all"));
+    rig.publish(sender, q1(1, "a", &"x".repeat(50)));
+    rig.publish(sender, q1(2, "a", "y"));
+    let y = rig.packet_id(tiny);
+    rig.send(tiny, Packet::PubAck(refusal(y, ReasonCode::UNSPECIFIED_ERROR)));
+    rig.publish(sender, q1(3, "site/other", "z"));
+    let topics = readers.map(|reader| {
+        let got = rig.deliveries(reader).into_iter();
+        got.map(|got| got.message.topic.to_string()).collect::<Vec<_>>()
+    });
+    let (large, refused) = ("site/dead/too_large/tiny/a", "site/dead/rejected/tiny/a");
+    let expected: [&[&str]; 3] = [&["site/other"], &[large, refused], &[large, "site/other"]];
+    assert_eq!(topics, expected);
+}
+
+#[test]
+fn strict_subscribe_asks_for_the_line_of_letters_under_another_topic() {
+    let mut rig = Rig::with(|settings| {
+        settings.rights.strict_subscribe = true;
+        let topic = LetterTopic::new("site/dead/{reason}/{owner}/{topic}");
+        settings.dead_letters.topic = topic.expect("it is one");
+    });
+    rig.broker.set_acl(acl("user all\ntopic read #\nuser bob\ntopic read site/#\n"));
+    for (name, filter, code) in
+        [("all", "site/dead/#", "87"), ("all", "#", "01"), ("bob", "site/dead/+/x/#", "01")]
+    {
+        let client = rig.connect(user(v5(name), name));
+        rig.send(client, subscribe(1, &[(filter, options(1))]));
+        assert_eq!(rig.lines(client), [format!("SUBACK 1 {code}")], "{name} {filter}");
+    }
 }
 
 /// Whatever a line grants, and at any QoS, retained or as a will.
