@@ -15,11 +15,6 @@ pub(crate) fn subscribe(broker: SocketAddr, arguments: &[&str]) -> String {
     run("mosquitto_sub", broker, arguments)
 }
 
-/// Leaves a session of `client` with a subscription at QoS 1.
-pub(crate) fn leave_session(broker: SocketAddr, client: &str, filter: &str) {
-    subscribe(broker, &["-i", client, "-c", "-q", "1", "-t", filter, "-E"]);
-}
-
 /// Throws the session of `client` away.
 pub(crate) fn clear_session(broker: SocketAddr, client: &str) {
     subscribe(broker, &["-i", client, "-t", "nothing", "-E"]);

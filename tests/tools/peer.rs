@@ -1,6 +1,7 @@
 //! A client of the running broker.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use kedgemq::mqtt::codec::client::encode;
@@ -10,6 +11,33 @@ use kedgemq::mqtt::{Delivery, Packet, PacketId, QoS, Reply, Version};
 use crate::client::wire::Wire;
 use crate::client::{Event, Session};
 use crate::harness::DEADLINE;
+use crate::packets::{disconnect, options, subscribe, v4};
+
+/// Leaves a session of 3.1.1 with a subscription at QoS 1. When it returns the broker knows that
+/// nobody is there: what comes next is not sent any more.
+pub(crate) fn leave_session(address: SocketAddr, id: &str, filter: &str) {
+    let version = Version::V311;
+    let mut wire = Wire::connect(address, version, DEADLINE).unwrap();
+    let connect = v4(id).stored();
+    encode(&Packet::Connect(Box::new(connect.packet())), version, &mut wire.output);
+    encode(&subscribe(1, &[(filter, options(1))]), version, &mut wire.output);
+    wire.flush().unwrap();
+    loop {
+        match wire.next() {
+            Some(Reply::SubAck(_)) => break,
+            Some(_) => {}
+            None => wire.read().unwrap(),
+        }
+    }
+    encode(&disconnect(0, None), version, &mut wire.output);
+    wire.flush().unwrap();
+    let ended = loop {
+        if let Err(error) = wire.read() {
+            break error.kind();
+        }
+    };
+    assert_eq!(ended, ErrorKind::UnexpectedEof, "the broker closes the connection");
+}
 
 /// A connected client with a session that outlives it.
 pub(crate) struct Peer {

@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::client::wire::Wire;
 use crate::command::{Ended, kedgemq};
 use crate::harness::{Broker, DEADLINE};
-use crate::mosquitto::{self, leave_session, publish};
+use crate::mosquitto::{self, publish};
 use crate::packets::{options, subscribe, v5};
-use crate::peer::Peer;
+use crate::peer::{Peer, leave_session};
 
 fn run(broker: &Broker, arguments: &[&str]) -> Ended {
     let data = broker.path("data");
