@@ -19,7 +19,7 @@ pub(crate) enum Bug {
     Lifo,
     /// The disk says yes to a sync and does nothing.
     SkipsSync,
-    /// A session's Packet Identifiers begin anew after a restart.
+    /// A session's Packet Identifiers begin anew after a restart, those that are taken among them.
     ReusesIdentifiers,
     /// Some copies that are dropped are not counted.
     ForgetsToCount,

@@ -203,6 +203,7 @@ fn reuse_identifiers(records: &mut [Record]) {
     for record in records {
         if let Record::Session(session) = record {
             session.ordinal_bound = in_flight.get(&session.id).map_or(0, |last| last + 1);
+            session.taken.clear();
         }
     }
 }
