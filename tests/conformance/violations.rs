@@ -10,17 +10,37 @@ use crate::packets::*;
 use crate::rig::Rig;
 
 /// With the Reason Code of the DISCONNECT, and whether 3.1.1 has it.
-const ALL: [(Violation, u8, bool); 9] = [
+const ALL: [(Violation, u8, bool); 14] = [
     (SecondConnect, 0x82, true),
     (TopicAliasTooLarge, 0x94, false),
     (TopicAliasUnknown, 0x82, false),
     (ReceiveMaximumExceeded, 0x93, false),
     (TopicTooDeep, 0x90, true),
+    (QosNotSupported, 0x9B, true),
+    (RetainNotSupported, 0x9A, true),
+    (WildcardsNotSupported, 0xA2, false),
+    (SubscriptionIdsNotSupported, 0xA1, false),
+    (SharesNotSupported, 0x9E, false),
     (SessionExpiryFromZero, 0x82, false),
     (UnexpectedAuth, 0x82, false),
     (WrongAcknowledgement, 0x82, true),
     (EarlyPubComp, 0x82, true),
 ];
+
+/// A broker that has the rule.
+fn rig_for(violation: Violation) -> Rig {
+    Rig::with(|settings| {
+        let limits = &mut settings.limits;
+        match violation {
+            QosNotSupported => limits.maximum_qos = qos(0),
+            RetainNotSupported => limits.retain_available = false,
+            WildcardsNotSupported => limits.wildcard_subscriptions = false,
+            SubscriptionIdsNotSupported => limits.subscription_identifiers = false,
+            SharesNotSupported => limits.shared_subscriptions = false,
+            _ => {}
+        }
+    })
+}
 
 /// The client breaks the rule. A new variant does not compile without its case.
 fn commit(violation: Violation, rig: &mut Rig, client: ConnectionId) {
@@ -35,6 +55,13 @@ fn commit(violation: Violation, rig: &mut Rig, client: ConnectionId) {
             }
         }
         TopicTooDeep => rig.publish(client, q1(1, &deep, "x")),
+        QosNotSupported => rig.publish(client, q1(1, "a", "x")),
+        RetainNotSupported => rig.publish(client, retained(q0("a", "x"))),
+        WildcardsNotSupported => rig.send(client, subscribe(1, &[("a/+", options(0))])),
+        SubscriptionIdsNotSupported => {
+            rig.send(client, subscribe_with_id(1, 1, &[("a", options(0))]));
+        }
+        SharesNotSupported => rig.send(client, subscribe(1, &[("$share/g/a", options(0))])),
         SessionExpiryFromZero => rig.send(client, disconnect(0, Some(1))),
         UnexpectedAuth => rig.send(client, auth(0x19)),
         WrongAcknowledgement => {
@@ -62,7 +89,7 @@ fn each_ends_the_connection_with_its_code() {
         let versions = if in_v311 { vec![v5("c"), v4("c")] } else { vec![v5("c")] };
         for connect in versions {
             let is_v5 = connect.version == kedgemq::mqtt::Version::V5;
-            let mut rig = Rig::new();
+            let mut rig = rig_for(violation);
             let client = rig.connect(connect);
             commit(violation, &mut rig, client);
             let lines = rig.lines(client);

@@ -58,7 +58,7 @@ fn codes(version: Version, reply: &Reply) -> Vec<u8> {
         }
         Reply::SubAck(list) | Reply::UnsubAck(list) => match version {
             Version::V5 => bytes[bytes.len() - list.reasons.len()..].to_vec(),
-            Version::V311 => bytes[4..].to_vec(),
+            Version::V311 | Version::V31 => bytes[4..].to_vec(),
         },
         Reply::Disconnect(_) if v5 => vec![bytes[2]],
         Reply::Disconnect(_) | Reply::Publish(_) | Reply::PingResp => Vec::new(),
@@ -77,8 +77,8 @@ pub(crate) fn assert_well_formed(version: Version, reply: &Reply) {
     for code in codes(version, reply) {
         let mut allowed = CODES.iter().filter(|(first, _)| *first == bytes[0]);
         let allowed: &[u8] = match (version, bytes[0]) {
-            (Version::V311, 0x20) => &[0, 1, 2, 3, 4, 5],
-            (Version::V311, 0x90) => &[0, 1, 2, 0x80],
+            (Version::V311 | Version::V31, 0x20) => &[0, 1, 2, 3, 4, 5],
+            (Version::V311 | Version::V31, 0x90) => &[0, 1, 2, 0x80],
             _ => allowed.next().expect("a packet with codes").1,
         };
         assert!(allowed.contains(&code), "{code:02X} in {reply:?}");
@@ -102,6 +102,11 @@ fn full_replies() -> Vec<Reply> {
             receive_maximum: Some(2),
             maximum_packet_size: Some(3),
             assigned_client_id: Some("id".into()),
+            maximum_qos: Some(qos(1)),
+            retain_available: false,
+            wildcard_subscriptions: false,
+            subscription_identifiers: false,
+            shared_subscriptions: false,
             topic_alias_maximum: 4,
             server_keep_alive: Some(5),
             reason_string: text(),
@@ -134,6 +139,7 @@ fn properties(reply: &Reply, bytes: &[u8]) -> Vec<u8> {
     while let Some((&identifier, after)) = rest.split_first() {
         found.push(identifier);
         let size = match identifier {
+            0x24 | 0x25 | 0x28..=0x2A => 1,
             0x11 | 0x27 => 4,
             0x13 | 0x21 | 0x22 => 2,
             0x12 | 0x1F => 2 + usize::from(after[1]),
@@ -163,7 +169,10 @@ fn nothing_has_a_property_that_a_server_must_not_send() {
     for reply in full_replies() {
         let found = properties(&reply, &encoded(&reply, Version::V5, usize::MAX));
         match reply {
-            Reply::ConnAck(_) => assert_eq!(found, [0x11, 0x21, 0x27, 0x12, 0x22, 0x13, 0x1F]),
+            Reply::ConnAck(_) => assert_eq!(
+                found,
+                [0x11, 0x21, 0x27, 0x12, 0x24, 0x25, 0x28, 0x29, 0x2A, 0x22, 0x13, 0x1F]
+            ),
             _ => assert_eq!(found, [0x1F], "{reply:?}"),
         }
     }
