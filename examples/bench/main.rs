@@ -1,51 +1,65 @@
-//! Compares KedgeMQ and mosquitto on this machine: both alternately in one run, each message
-//! counted, the broker's CPU time read from its process's clock.
+//! Compares KedgeMQ and mosquitto on this machine: both in turn, each message checked to come once
+//! and in order, CPU time and memory read from the broker's own process.
 //!
 //! `cargo run --release --example bench -- --help`
 
-mod load;
-mod server;
+mod broker;
+mod certificate;
+mod exchange;
+mod generator;
+mod idle;
+mod link;
+mod measure;
+mod offline;
+mod proc;
+mod report;
+mod retained;
+mod scenario;
+mod steady;
+mod storm;
 mod wear;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 
-use load::Load;
-use server::{Figures, Server};
+use broker::Broker;
+use certificate::Certificate;
+use measure::Sample;
+use report::Rounds;
+use scenario::{SCENARIOS, Scenario};
 use wear::Wear;
 
-/// Pairs of a publisher and a subscriber, each on its own topic, against KedgeMQ and mosquitto in
-/// turn. Prints the median of the rounds. Or, with --wear, what each writes for a message.
+/// Compares KedgeMQ and mosquitto in turn: messages (or connections) a second, CPU microseconds of
+/// the broker for each, memory; the median of the rounds and half their spread. Or, with --wear,
+/// what each writes for a message. What a scenario is, --list says.
 #[derive(Parser)]
 struct Options {
-    /// Publishers, and as many subscribers.
-    #[arg(long, default_value_t = 50)]
-    pairs: usize,
-    /// Messages of each publisher in a round.
-    #[arg(long, default_value_t = 10_000)]
-    messages: u64,
-    /// Bytes of a payload.
-    #[arg(long, default_value_t = 64)]
-    size: usize,
-    /// Messages in flight of each publisher.
-    #[arg(long, default_value_t = 20)]
-    window: u64,
-    /// Rounds of each broker at each QoS.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// The QoS levels.
-    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 2],
-        value_parser = clap::value_parser!(u8).range(0..=2))]
-    qos: Vec<u8>,
-    /// The subscribers' sessions outlive their connections: KedgeMQ then stores every message of
-    /// QoS 1 and 2 before it acknowledges it; mosquitto, with its own defaults, stores nothing.
+    /// Only these.
+    #[arg(long, num_args = 1.., value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(SCENARIOS.iter().map(|scenario| scenario.name)))]
+    scenario: Vec<String>,
+    /// Says what the scenarios are.
     #[arg(long)]
-    persistent: bool,
-    /// Threads of the clients.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
+    list: bool,
+    /// Rounds of each broker.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Messages delivered in a round, in all, or connections; each scenario has its own number.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
+    /// One round of few messages: whether everything works.
+    #[arg(long)]
+    quick: bool,
+    /// Without mosquitto.
+    #[arg(long)]
+    ours_only: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
     /// KedgeMQ's binary; built by cargo when not given.
     #[arg(long)]
     kedgemq: Option<PathBuf>,
@@ -59,22 +73,8 @@ struct Options {
     /// persistent sessions; mosquitto with `autosave_on_changes`.
     #[arg(long)]
     wear: bool,
-    /// With --wear: the subscribers are not connected, so that the messages stay.
-    #[arg(long)]
-    away: bool,
-    /// With --wear: messages a second, of all publishers together.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 10_000],
-        value_parser = clap::value_parser!(u64).range(1..))]
-    rates: Vec<u64>,
-    /// With --wear: publishers.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 50])]
-    publishers: Vec<usize>,
-    /// With --wear: seconds for each figure, or longer for ten messages.
-    #[arg(long, default_value_t = 4.0)]
-    seconds: f64,
-    /// With --wear: KedgeMQ's commit_interval.
-    #[arg(long, value_delimiter = ',', default_values = ["1ms", "10ms", "100ms", "1s"])]
-    commit_intervals: Vec<String>,
+    #[command(flatten)]
+    wearing: wear::Options,
 }
 
 /// What is compared, in the order of the table.
@@ -82,7 +82,8 @@ const BROKERS: [&str; 2] = ["kedgemq", "mosquitto"];
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             eprintln!("bench: {problem}");
             ExitCode::FAILURE
@@ -90,73 +91,107 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(options.threads)
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))?;
-    let kedgemq = server::find_kedgemq(options.kedgemq.as_deref())?;
-    let mosquitto = server::find_mosquitto(options.mosquitto.as_deref())?;
+/// Whether all went well.
+fn run(options: &Options) -> Result<bool, String> {
+    if options.list {
+        SCENARIOS.iter().for_each(|scenario| println!("{:<22} {}", scenario.name, scenario.what));
+        return Ok(true);
+    }
+    let binaries = Binaries::find(options)?;
     if options.wear {
-        let wear = Wear {
-            kedgemq: &kedgemq,
-            mosquitto: &mosquitto,
-            directory: &options.directory,
-            size: options.size,
-            seconds: options.seconds,
-            away: options.away,
-            rates: &options.rates,
-            publishers: &options.publishers,
-            commit_intervals: &options.commit_intervals,
-        };
-        return wear.run(&runtime);
+        let directory = &options.directory;
+        return Wear { binaries: &binaries, directory, options: &options.wearing }
+            .run()
+            .map(|()| true);
     }
-    println!(
-        "{} pairs, {} messages each of {} bytes, window {}, {} subscribers, median of {} rounds, \
-         files in {}",
-        options.pairs,
-        options.messages,
-        options.size,
-        options.window,
-        if options.persistent { "persistent" } else { "transient" },
-        options.rounds,
-        options.directory.display()
-    );
-    println!("QoS  broker      messages/s  CPU µs/message  bytes written/message");
-    for qos in &options.qos {
-        let load = Load {
-            pairs: options.pairs,
-            messages: options.messages,
-            size: options.size,
-            window: options.window,
-            qos: *qos,
-            persistent: options.persistent,
-        };
-        let mut rounds = [Vec::new(), Vec::new()];
-        for _ in 0..options.rounds {
-            let ours = Server::start_kedgemq(&kedgemq, &options.directory, "")?;
-            rounds[0].push(runtime.block_on(load.measure(&ours))?);
-            drop(ours);
-            let theirs = Server::start_mosquitto(&mosquitto, &options.directory, "")?;
-            rounds[1].push(runtime.block_on(load.measure(&theirs))?);
-        }
-        print_rows(*qos, rounds.map(|all| Figures::median(&all)));
+    let certificates = broker::new_directory(&options.directory)?;
+    let certificate = Certificate::make(certificates.path())?;
+    if !options.json {
+        report::print_head();
     }
-    Ok(())
+    let is_chosen = |scenario: &&Scenario| {
+        let chosen = &options.scenario;
+        chosen.is_empty() || chosen.iter().any(|name| name == scenario.name)
+    };
+    let mut is_well = true;
+    for scenario in SCENARIOS.iter().filter(is_chosen) {
+        let run = Run { options, binaries: &binaries, certificate: &certificate, scenario };
+        is_well &= run.compare();
+    }
+    Ok(is_well)
 }
 
-fn print_rows(qos: u8, figures: [Figures; 2]) {
-    for (broker, figures) in BROKERS.iter().zip(&figures) {
-        let Figures { rate, cpu, written } = figures;
-        println!("{qos:>3}  {broker:<10}  {rate:>10.0}  {cpu:>14.2}  {written:>21.1}");
+/// The programs that are compared; mosquitto is left out on demand.
+pub(crate) struct Binaries {
+    pub(crate) kedgemq: PathBuf,
+    pub(crate) mosquitto: Option<PathBuf>,
+}
+
+impl Binaries {
+    fn find(options: &Options) -> Result<Self, String> {
+        let mosquitto = || broker::find_mosquitto(options.mosquitto.as_deref());
+        Ok(Self {
+            kedgemq: broker::find_kedgemq(options.kedgemq.as_deref())?,
+            mosquitto: if options.ours_only { None } else { Some(mosquitto()?) },
+        })
     }
-    let [ours, theirs] = figures;
-    // Nothing to divide by when a clock of 10 ms saw nothing.
-    let ratio = |a: f64, b: f64| {
-        if b > 0.0 { format!("{:.2}", a / b) } else { "-".into() }
-    };
-    let (rate, cpu) = (ratio(ours.rate, theirs.rate), ratio(ours.cpu, theirs.cpu));
-    let written = ratio(ours.written, theirs.written);
-    println!("{qos:>3}  {:<10}  {rate:>10}  {cpu:>14}  {written:>21}", "ratio");
+}
+
+/// A scenario that is measured.
+struct Run<'a> {
+    options: &'a Options,
+    binaries: &'a Binaries,
+    certificate: &'a Certificate,
+    scenario: &'a Scenario,
+}
+
+impl Run<'_> {
+    /// Measures the brokers in turn, round by round, and prints; whether none failed.
+    fn compare(&self) -> bool {
+        let Options { rounds, quick, ours_only, json, .. } = *self.options;
+        let rounds = if quick { 1 } else { rounds };
+        let brokers = if ours_only { &BROKERS[..1] } else { &BROKERS };
+        let phases = self.scenario.load.phases();
+        let new = || brokers.iter().map(|broker| (*broker, Rounds::default())).collect::<Vec<_>>();
+        let mut all: Vec<Vec<(&str, Rounds)>> = phases.iter().map(|_| new()).collect();
+        for _ in 0..rounds {
+            for (place, broker) in brokers.iter().enumerate() {
+                let samples = match self.measure(broker) {
+                    Ok(samples) => samples,
+                    Err(problem) => {
+                        report::print_failure(self.scenario.name, broker, &problem, json);
+                        return false;
+                    }
+                };
+                for (phase, sample) in all.iter_mut().zip(samples) {
+                    phase[place].1.push(sample);
+                }
+            }
+        }
+        for (phase, rounds) in phases.iter().zip(&all) {
+            let name = [self.scenario.name, phase].join(" ");
+            report::print(name.trim_end(), rounds, json);
+        }
+        true
+    }
+
+    /// One round, in a process and a directory of its own.
+    fn measure(&self, broker: &str) -> Result<Vec<Sample>, String> {
+        let Self { options, scenario, .. } = self;
+        let directory = broker::new_directory(&options.directory)?;
+        let certificate = scenario.has_tls.then_some(self.certificate);
+        let broker = match (broker, &self.binaries.mosquitto) {
+            ("mosquitto", Some(binary)) => {
+                let configuration = scenario.mosquitto;
+                Broker::start_mosquitto(binary, directory.path(), configuration, certificate)?
+            }
+            _ => {
+                let (binary, configuration) = (&self.binaries.kedgemq, scenario.kedgemq);
+                Broker::start_kedgemq(binary, directory.path(), configuration, certificate)?
+            }
+        };
+        let messages = if options.quick { scenario.quick } else { scenario.messages };
+        let messages = options.messages.unwrap_or(messages);
+        scenario.load.measure(&broker, messages).map_err(|failure| failure.0)
+    }
 }

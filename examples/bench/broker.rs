@@ -1,4 +1,4 @@
-//! A broker as a process, and what Linux says of the work that it did.
+//! A broker as a process: found, configured, started, and ended when dropped.
 
 use std::env;
 use std::fs;
@@ -12,55 +12,37 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Ticks a second of /proc/PID/stat, on every Linux of today.
-const TICKS: f64 = 100.0;
+use crate::certificate::Certificate;
+use crate::link::Target;
+use crate::proc::Process;
 
-/// What a round showed.
-#[derive(Clone, Copy)]
-pub(crate) struct Figures {
-    /// Messages a second, from the first PUBLISH to the last acknowledgement.
-    pub(crate) rate: f64,
-    /// CPU time of the broker in microseconds a message.
-    pub(crate) cpu: f64,
-    /// Bytes that the broker caused to be written to disk, a message.
-    pub(crate) written: f64,
-}
+/// Repairing a long backlog takes its time.
+const STARTING: Duration = Duration::from_secs(120);
 
-impl Figures {
-    /// The median of each figure.
-    pub(crate) fn median(rounds: &[Self]) -> Self {
-        let of = |figure: fn(&Self) -> f64| {
-            let mut all: Vec<f64> = rounds.iter().map(figure).collect();
-            all.sort_by(f64::total_cmp);
-            all.get(all.len() / 2).copied().unwrap_or_default()
-        };
-        Self { rate: of(|one| one.rate), cpu: of(|one| one.cpu), written: of(|one| one.written) }
-    }
-}
-
-/// A running broker; ended and its files removed when dropped.
-pub(crate) struct Server {
+/// A running broker; ended when dropped.
+pub(crate) struct Broker {
     child: Child,
-    pub(crate) address: SocketAddr,
-    _directory: TempDir,
+    pub(crate) target: Target,
+    pub(crate) process: Process,
 }
 
-impl Server {
-    /// With its own defaults, apart from the port and what `configuration` says.
+impl Broker {
+    /// With its own defaults, apart from the listener and what `configuration` says. All its files
+    /// are in `directory`, and stay.
     pub(crate) fn start_kedgemq(
         binary: &Path,
         directory: &Path,
         configuration: &str,
+        certificate: Option<&Certificate>,
     ) -> Result<Self, String> {
-        let directory = new_directory(directory)?;
-        let file = directory.path().join("kedgemq.toml");
-        fs::write(&file, configuration).map_err(|error| format!("{}: {error}", file.display()))?;
+        let tls = certificate.map_or_else(String::new, |made| {
+            let (certificate, key) = (made.certificate.display(), made.key.display());
+            format!("tls = true\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
+        });
+        let text = format!("{configuration}\n[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}");
+        let file = write(directory, "kedgemq.toml", &text)?;
         let mut command = Command::new(binary);
-        command
-            .arg("-c")
-            .arg(&file)
-            .args(["--mqtt", "127.0.0.1:0", "--data"])
-            .arg(directory.path().join("data"));
+        command.arg("-c").arg(&file).arg("--data").arg(directory.join("data"));
         let mut address = None;
         let child = start(command, |line| {
             let found = line.contains("listening").then(|| line.split_once("address=")).flatten();
@@ -69,68 +51,57 @@ impl Server {
             }
             line.contains("started")
         })?;
-        let mut server = Self { child, address: ([0, 0, 0, 0], 0).into(), _directory: directory };
-        server.address = address.ok_or("kedgemq does not say where it listens")?;
-        Ok(server)
+        let mut broker = Self::new(child, ([0, 0, 0, 0], 0).into(), certificate);
+        broker.target.address = address.ok_or("kedgemq does not say where it listens")?;
+        Ok(broker)
     }
 
-    /// With its own defaults, apart from the port and what `configuration` says: without more,
+    /// With its own defaults, apart from the listener and what `configuration` says: without more,
     /// nothing is stored.
     pub(crate) fn start_mosquitto(
         binary: &Path,
         directory: &Path,
         configuration: &str,
+        certificate: Option<&Certificate>,
     ) -> Result<Self, String> {
-        let directory = new_directory(directory)?;
         let address = free_address()?;
-        let file = directory.path().join("mosquitto.conf");
+        let tls = certificate.map_or_else(String::new, |made| {
+            let (certificate, key) = (made.certificate.display(), made.key.display());
+            format!("certfile {certificate}\nkeyfile {key}\ntls_version tlsv1.3\n")
+        });
         // Started by root, it would become another user who may not write here.
         let text = format!(
-            "{configuration}user root\npersistence_location {}/\n\
-             listener {} {}\nallow_anonymous true\n",
-            directory.path().display(),
+            "{configuration}\nuser root\npersistence_location {}/\nallow_anonymous true\n\
+             listener {} {}\n{tls}",
+            directory.display(),
             address.port(),
             address.ip()
         );
-        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut command = Command::new(binary);
-        command.arg("-c").arg(&file);
+        command.arg("-c").arg(write(directory, "mosquitto.conf", &text)?);
         let child = start(command, |line| line.ends_with(" running"))?;
-        Ok(Self { child, address, _directory: directory })
+        Ok(Self::new(child, address, certificate))
     }
 
-    /// CPU seconds used so far, of all threads, in user and kernel.
-    pub(crate) fn cpu(&self) -> Result<f64, String> {
-        let text = self.proc("stat")?;
-        // The name in parentheses may hold anything; the fields go on behind it with the third.
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
-        match (ticks(14), ticks(15)) {
-            (Some(user), Some(system)) => Ok((user + system) / TICKS),
-            _ => Err(format!("unknown format of /proc/PID/stat: {text}")),
-        }
-    }
-
-    /// Bytes that went to the disk so far, or will.
-    pub(crate) fn written(&self) -> Result<f64, String> {
-        let text = self.proc("io")?;
-        let bytes = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        let bytes = bytes.and_then(|text| text.trim().parse().ok());
-        bytes.ok_or_else(|| format!("unknown format of /proc/PID/io: {text}"))
-    }
-
-    fn proc(&self, name: &str) -> Result<String, String> {
-        let path = format!("/proc/{}/{name}", self.child.id());
-        fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
+    fn new(child: Child, address: SocketAddr, certificate: Option<&Certificate>) -> Self {
+        let process = Process::of(child.id());
+        let tls = certificate.map(|made| made.client.clone());
+        Self { child, target: Target { address, tls }, process }
     }
 }
 
-impl Drop for Server {
+impl Drop for Broker {
     fn drop(&mut self) {
         // Fails only for one that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> Result<PathBuf, String> {
+    let file = directory.join(name);
+    fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(file)
 }
 
 /// Starts it and waits for the line of its log that `ready` knows.
@@ -141,7 +112,7 @@ fn start(mut command: Command, mut ready: impl FnMut(&str) -> bool) -> Result<Ch
     let log = child.stderr.take().ok_or("stderr is piped")?;
     let lines = read_lines(log);
     let mut said = String::new();
-    while let Ok(line) = lines.recv_timeout(Duration::from_secs(30)) {
+    while let Ok(line) = lines.recv_timeout(STARTING) {
         if ready(&line) {
             return Ok(child);
         }
@@ -197,11 +168,12 @@ pub(crate) fn find_mosquitto(given: Option<&Path>) -> Result<PathBuf, String> {
     let mut places = env::split_paths(&path).chain([sbin]).map(|place| place.join("mosquitto"));
     let found = places.find(|place| place.is_file());
     found.ok_or_else(|| {
-        "mosquitto is missing: apt-get install mosquitto, or --mosquitto PATH".into()
+        "mosquitto is missing: apt-get install mosquitto, or --mosquitto PATH, or --ours-only"
+            .into()
     })
 }
 
-fn new_directory(within: &Path) -> Result<TempDir, String> {
+pub(crate) fn new_directory(within: &Path) -> Result<TempDir, String> {
     let made = tempfile::Builder::new().prefix("kedgemq-bench-").tempdir_in(within);
     made.map_err(|error| format!("{}: {error}", within.display()))
 }
