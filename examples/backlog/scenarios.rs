@@ -7,16 +7,17 @@ use kedgemq::store::Database;
 use kedgemq::turn::{Load, MessageId, OwnerId, Record};
 
 use crate::filling::{BATCH, NOW, body, fill, message, open_at, queued, removed, sent, session};
-use crate::{proc, run_apart};
+use crate::proc::Process;
+use crate::run_apart;
 
-/// Owners of a queue in `ready` and `fanout`.
-const SESSIONS: u64 = 1000;
+/// Owners of a queue in `ready` and `fanout`: `client-1` and so on.
+pub(crate) const SESSIONS: u64 = 1000;
 /// Copies that the core asks for at a time.
 const WINDOW: u32 = 200;
 
 pub(crate) fn run(scenario: &str, scale: u64) {
     match scenario {
-        "ready" => ready(scale),
+        "ready" => ready(1_000_000 / scale),
         "drain" => drain(10_000_000 / scale),
         "fanout" => fanout(10_000 / scale),
         "end" => end(1_000_000 / scale),
@@ -25,18 +26,29 @@ pub(crate) fn run(scenario: &str, scale: u64) {
     }
 }
 
+/// Resident memory, now and at most, in MiB.
+fn memory() -> (u64, u64) {
+    let memory = Process::this().memory().expect("Linux says it");
+    ((memory.resident / 1048576.0) as u64, (memory.peak / 1048576.0) as u64)
+}
+
+/// CPU time of all threads.
+fn cpu() -> Duration {
+    Duration::from_secs_f64(Process::this().cpu().expect("Linux says it"))
+}
+
 /// What `run` lets other processes do.
-pub(crate) fn step(step: &str, path: &Path, scale: u64) {
+pub(crate) fn step(step: &str, path: &Path, messages: u64) {
     match step {
         "fill" | "fill-and-die" => {
             let (mut database, _) = open_at(path);
-            let started = (Instant::now(), proc::cpu());
-            fill_ready(&mut database, scale);
+            let started = (Instant::now(), cpu());
+            fill_ready(&mut database, messages);
             println!(
                 "  filled in {:.1?}, CPU {:.1?}, memory at most {} MiB, {:?}",
                 started.0.elapsed(),
-                proc::cpu() - started.1,
-                proc::memory().1,
+                cpu() - started.1,
+                memory().1,
                 database.cold_counts()
             );
             if step == "fill-and-die" {
@@ -46,20 +58,20 @@ pub(crate) fn step(step: &str, path: &Path, scale: u64) {
         }
         "open" => drop(open_step(path)),
         "drain-all" => drain_all(path),
-        "fill-one" => fill_one(path, scale),
-        "drain-one" => drain_one(path, scale),
+        "fill-one" => fill_one(path, messages),
+        "drain-one" => drain_one(path, messages),
         _ => panic!("no step {step}"),
     }
 }
 
 fn open_step(path: &Path) -> Database {
-    let started = (Instant::now(), proc::cpu());
+    let started = (Instant::now(), cpu());
     let (database, restored) = open_at(path);
-    let (now, most) = proc::memory();
+    let (now, most) = memory();
     println!(
         "  ready in {:.2?} (CPU {:.2?}), resident {now} MiB, at most {most} MiB, {} records",
         started.0.elapsed(),
-        proc::cpu() - started.1,
+        cpu() - started.1,
         restored.records.len(),
     );
     database
@@ -83,26 +95,23 @@ impl Place {
 }
 
 /// 1,000,000 messages in 1,000 queues, 100,000 retained: how long an open takes, and memory.
-fn ready(scale: u64) {
-    println!(
-        "ready: {} messages for {SESSIONS} sessions, a tenth as many retained",
-        1_000_000 / scale
-    );
+fn ready(messages: u64) {
+    println!("ready: {messages} messages for {SESSIONS} sessions, a tenth as many retained");
     for (how, fill) in [("closed", "fill"), ("killed", "fill-and-die")] {
         let place = Place::new();
         let path = place.path.to_str().expect("a path of ASCII").to_owned();
-        let scale = scale.to_string();
-        run_apart(&["step", fill, &path, &scale]);
+        let messages = messages.to_string();
+        run_apart(&["step", fill, &path, &messages]);
         println!("  {how}: {} MiB on disk", place.bytes() >> 20);
-        run_apart(&["step", "open", &path, &scale]);
-        run_apart(&["step", "drain-all", &path, &scale]);
+        run_apart(&["step", "open", &path, &messages]);
+        run_apart(&["step", "drain-all", &path, &messages]);
     }
 }
 
 /// All sessions come back at once and take their queues, a window each in turn.
 fn drain_all(path: &Path) {
     let mut database = open_step(path);
-    let started = (Instant::now(), proc::cpu());
+    let started = (Instant::now(), cpu());
     let mut next = vec![1; 1 + usize::try_from(SESSIONS).expect("it is small")];
     let (mut records, mut drained) = (Vec::new(), 0);
     let mut is_left = true;
@@ -129,18 +138,18 @@ fn drain_all(path: &Path) {
     println!(
         "  {drained} drained: {:.2} µs a message, CPU {:.2} µs; memory {:?} MiB; {:?}",
         per(started.0.elapsed(), drained),
-        per(proc::cpu() - started.1, drained),
-        proc::memory(),
+        per(cpu() - started.1, drained),
+        memory(),
         database.cold_counts(),
     );
     database.close().expect("it closes");
 }
 
-fn fill_ready(database: &mut Database, scale: u64) {
+fn fill_ready(database: &mut Database, messages: u64) {
     let sessions: Vec<Record> = (1..=SESSIONS).map(session).collect();
     database.commit(&sessions, NOW).expect("it commits");
-    fill(database, 1_000_000 / scale, |id| vec![id % SESSIONS + 1]);
-    let retained: Vec<Record> = (0..100_000 / scale)
+    fill(database, messages, |id| vec![id % SESSIONS + 1]);
+    let retained: Vec<Record> = (0..messages / 10)
         .map(|id| Record::Retained {
             topic: format!("plant/{id}/temperature").into(),
             message: Some(message(id)),
@@ -180,13 +189,14 @@ fn per(time: Duration, messages: u64) -> f64 {
 
 fn fill_one(path: &Path, messages: u64) {
     let (mut database, _) = open_at(path);
-    let started = (Instant::now(), proc::cpu());
+    let started = (Instant::now(), cpu());
+    database.commit(&[session(1)], NOW).expect("it commits");
     fill(&mut database, messages, |_| vec![1]);
     println!(
         "  fill: {:.2} µs a message, CPU {:.2} µs; memory {:?} MiB; {:?}",
         per(started.0.elapsed(), messages),
-        per(proc::cpu() - started.1, messages),
-        proc::memory(),
+        per(cpu() - started.1, messages),
+        memory(),
         database.cold_counts(),
     );
     database.close().expect("it closes");
@@ -194,7 +204,7 @@ fn fill_one(path: &Path, messages: u64) {
 
 fn drain_one(path: &Path, messages: u64) {
     let mut database = open_step(path);
-    let started = (Instant::now(), proc::cpu());
+    let started = (Instant::now(), cpu());
     let mut next = 1;
     let mut records = Vec::new();
     let mut loading = Duration::ZERO;
@@ -210,7 +220,7 @@ fn drain_one(path: &Path, messages: u64) {
             records.push(Record::Sent { owner, message, sent: sent(1, next) });
             records.push(removed(1, next));
             if next.is_multiple_of((messages / 4).max(1)) {
-                println!("  {next} drained: memory {:?} MiB", proc::memory());
+                println!("  {next} drained: memory {:?} MiB", memory());
             }
             next += 1;
         }
@@ -223,7 +233,7 @@ fn drain_one(path: &Path, messages: u64) {
         "  drain: {:.2} µs a message, of it loads {:.2}; CPU {:.2} µs; {:?}",
         per(started.0.elapsed(), messages),
         per(loading, messages),
-        per(proc::cpu() - started.1, messages),
+        per(cpu() - started.1, messages),
         database.cold_counts(),
     );
 }
@@ -233,17 +243,17 @@ fn fanout(messages: u64) {
     println!("fanout: {messages} messages for {SESSIONS} sessions each");
     let place = Place::new();
     let (mut database, _) = open_at(&place.path);
-    let started = (Instant::now(), proc::cpu());
+    let started = (Instant::now(), cpu());
     fill(&mut database, messages, |_| (1..=SESSIONS).collect());
     let copies = messages * SESSIONS;
     println!(
         "  fill: {:.2} µs a copy, CPU {:.2} µs; {} bytes on disk a message, {:.1} a copy; \
          memory {:?} MiB; {:?}",
         started.0.elapsed().as_secs_f64() * 1e6 / copies as f64,
-        (proc::cpu() - started.1).as_secs_f64() * 1e6 / copies as f64,
+        (cpu() - started.1).as_secs_f64() * 1e6 / copies as f64,
         place.bytes() / messages,
         place.bytes() as f64 / copies as f64,
-        proc::memory(),
+        memory(),
         database.cold_counts(),
     );
     let before = Instant::now();
@@ -317,9 +327,9 @@ fn hot(messages: u64) {
             records.push(removed(old % 50 + 1, old));
         }
         if id.is_multiple_of(BATCH) {
-            let before = proc::cpu();
+            let before = cpu();
             database.commit(&records, NOW).expect("it commits");
-            spent += proc::cpu() - before;
+            spent += cpu() - before;
             records.clear();
         }
     }

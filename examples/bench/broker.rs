@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,11 @@ use crate::proc::Process;
 
 /// Repairing a long backlog takes its time.
 const STARTING: Duration = Duration::from_secs(120);
+
+/// What KedgeMQ writes beside its data file after a start, by default.
+const RESERVE: u64 = 4 << 20;
+/// It may also have no space for it.
+const RESERVING: Duration = Duration::from_secs(2);
 
 /// A running broker; ended when dropped.
 pub(crate) struct Broker {
@@ -53,6 +58,7 @@ impl Broker {
         })?;
         let mut broker = Self::new(child, ([0, 0, 0, 0], 0).into(), certificate);
         broker.target.address = address.ok_or("kedgemq does not say where it listens")?;
+        wait_for_reserve(&directory.join("data/kedgemq.reserve"));
         Ok(broker)
     }
 
@@ -95,6 +101,15 @@ impl Drop for Broker {
         // Fails only for one that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// It is written once, so no message is to be charged with it.
+fn wait_for_reserve(file: &Path) {
+    let end = Instant::now() + RESERVING;
+    let is_whole = || file.metadata().is_ok_and(|file| file.len() >= RESERVE);
+    while !is_whole() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

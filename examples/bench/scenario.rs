@@ -136,6 +136,7 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
         messages: 500_000,
         quick: 25_000,
         load: Load::Exchange(Shape { subscribers: 1, qos: 1, ..PAIRS }),
+        mosquitto: "max_queued_messages 0\n",
         ..BASE
     },
     Scenario {

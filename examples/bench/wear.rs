@@ -22,6 +22,7 @@ const MOSQUITTO: &str = "persistence true\nautosave_on_changes true\nautosave_in
                          max_queued_messages 0\n";
 
 #[derive(Args)]
+#[group(skip)]
 pub(crate) struct Options {
     /// With --wear: the subscribers are not connected, so that the messages stay.
     #[arg(long)]
