@@ -162,6 +162,12 @@ pub(crate) fn find_kedgemq(given: Option<&Path>) -> Result<PathBuf, String> {
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
+        // What cargo tells a program that it runs makes build scripts run again.
+        for (name, _) in env::vars() {
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(name);
+            }
+        }
         let status = build.status().map_err(|error| format!("cargo: {error}"))?;
         if !status.success() {
             return Err("cargo could not build kedgemq".into());
