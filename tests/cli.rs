@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -37,7 +37,8 @@ fn failure(directory: &Path, arguments: &[&str], code: i32) -> String {
 /// A running broker. Dropped, it is killed.
 struct Running {
     child: Child,
-    log: BufReader<ChildStderr>,
+    /// `None` once nobody reads it any more.
+    log: Option<BufReader<ChildStderr>>,
 }
 
 impl Running {
@@ -46,15 +47,16 @@ impl Running {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary is built");
         let log = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        Self { child, log }
+        Self { child, log: Some(log) }
     }
 
     /// Reads the log up to a line with this text.
     fn wait_for(&mut self, text: &str) -> String {
+        let log = self.log.as_mut().expect("it is read");
         let mut all = String::new();
         loop {
             let mut line = String::new();
-            let read = self.log.read_line(&mut line).expect("it runs");
+            let read = log.read_line(&mut line).expect("it runs");
             all.push_str(&line);
             assert!(read > 0, "the log ended without {text:?}:\n{all}");
             if line.contains(text) {
@@ -101,6 +103,26 @@ fn what_a_person_must_change_is_exit_code_2() {
         assert!(line.contains(text), "{line}");
     }
     assert_eq!(fs::read_dir(here).unwrap().count(), 1, "nothing was made");
+}
+
+#[test]
+fn it_goes_on_when_nobody_reads_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = Running::start(directory.path(), &["--mqtt", "127.0.0.1:0"]);
+    let log = running.wait_for("started");
+    let address = log.split_once("address=").expect("it listens").1;
+    let address = address.split_whitespace().next().expect("it says where");
+    running.log = None;
+    for _ in 0..3 {
+        // Each connection is logged.
+        let mut client = TcpStream::connect(address).expect("it listens");
+        client.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a").unwrap();
+        let mut connack = [0; 4];
+        client.read_exact(&mut connack).expect("it answers");
+        assert_eq!(connack, [0x20, 2, 0, 0]);
+    }
+    running.signal("-TERM");
+    assert_eq!(running.end().0, 0);
 }
 
 #[test]

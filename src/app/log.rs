@@ -14,6 +14,8 @@ use super::config_file::{LogFormat, LogLevel};
 pub(super) fn start(format: LogFormat, level: LogLevel) {
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // Where nobody reads stderr any more, saying so there would be a panic.
+        .log_internal_errors(false)
         .with_timer(Utc)
         .with_target(false)
         .with_max_level(filter(level));
