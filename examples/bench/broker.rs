@@ -58,7 +58,6 @@ impl Broker {
         })?;
         let mut broker = Self::new(child, ([0, 0, 0, 0], 0).into(), certificate);
         broker.target.address = address.ok_or("kedgemq does not say where it listens")?;
-        wait_for_reserve(&directory.join("data/kedgemq.reserve"));
         Ok(broker)
     }
 
@@ -104,8 +103,9 @@ impl Drop for Broker {
     }
 }
 
-/// It is written once, so no message is to be charged with it.
-fn wait_for_reserve(file: &Path) {
+/// Waits until KedgeMQ has written its reserve in `directory`: no message is to be charged with it.
+pub(crate) fn wait_for_reserve(directory: &Path) {
+    let file = directory.join("data/kedgemq.reserve");
     let end = Instant::now() + RESERVING;
     let is_whole = || file.metadata().is_ok_and(|file| file.len() >= RESERVE);
     while !is_whole() && Instant::now() < end {

@@ -187,7 +187,10 @@ impl Run<'_> {
             }
             _ => {
                 let (binary, configuration) = (&self.binaries.kedgemq, scenario.kedgemq);
-                Broker::start_kedgemq(binary, directory.path(), configuration, certificate)?
+                let path = directory.path();
+                let ours = Broker::start_kedgemq(binary, path, configuration, certificate)?;
+                broker::wait_for_reserve(path);
+                ours
             }
         };
         let messages = if options.quick { scenario.quick } else { scenario.messages };

@@ -108,8 +108,8 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
     },
     Scenario {
         name: "pairs-qos1-persistent",
-        what: "QoS 1 to persistent sessions: KedgeMQ stores each message before it acknowledges it, \
-               mosquitto with its defaults nothing",
+        what: "QoS 1 to persistent sessions: KedgeMQ stores each message before it acknowledges \
+               it, mosquitto with its defaults nothing",
         messages: 300_000,
         quick: 15_000,
         load: Load::Exchange(Shape { qos: 1, persistent: true, ..PAIRS }),

@@ -110,6 +110,7 @@ impl Wear<'_> {
             let configuration = format!("[store]\ncommit_interval = \"{interval}\"\n");
             let binary = &self.binaries.kedgemq;
             let broker = Broker::start_kedgemq(binary, directory.path(), &configuration, None)?;
+            broker::wait_for_reserve(directory.path());
             let ours = measure(steady, &broker).map_err(|failure| failure.0)?;
             print(steady, &format!("kedgemq {interval}"), ours.as_ref(), reference);
         }
