@@ -122,7 +122,7 @@ fn row(name: &str, broker: &str, summaries: &[Summary]) -> String {
     for one in summaries {
         let value = one.median;
         match one.figure {
-            Figure::Written if value > 0.0 => row += &format!("  {value:.0} bytes written each"),
+            Figure::Written if value >= 1.0 => row += &format!("  {value:.0} bytes written each"),
             Figure::Connection => row += &format!("  {value:.0} bytes resident each"),
             Figure::Median => row += &format!("  p50 {value:.2} ms"),
             Figure::P99 => row += &format!("  p99 {value:.2}"),
