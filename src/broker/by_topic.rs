@@ -35,6 +35,13 @@ pub(super) struct ByTopic {
     blocked: Option<Timestamp>,
 }
 
+/// Who reads a copy.
+enum Reader {
+    Member(Member),
+    /// The right of all members was withdrawn.
+    Nobody,
+}
+
 impl Group {
     /// The member of a topic, of those that fit and do not hold up the others.
     pub(super) fn member_of(
@@ -55,16 +62,19 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        while let Some((at, member)) = self.next_by_topic(id, turn) {
+        while let Some((at, reader)) = self.next_by_topic(id, turn) {
             let group = self.groups.get_mut(&id).expect("it has a copy");
             group.by_topic.blocked = None;
-            self.send_from_group(id, at, member, now, turn);
+            match reader {
+                Reader::Member(member) => self.send_from_group(id, at, member, now, turn),
+                Reader::Nobody => self.withhold_from_group(id, at),
+            }
         }
         self.watch_stall(id, patience, now);
     }
 
-    /// The first copy whose member can take it.
-    fn next_by_topic(&mut self, id: OwnerId, turn: &mut Turn) -> Option<(usize, Member)> {
+    /// The first copy whose member can take it, or that no member may read.
+    fn next_by_topic(&mut self, id: OwnerId, turn: &mut Turn) -> Option<(usize, Reader)> {
         self.follow_lineup(id);
         let (sessions, acl) = (&self.sessions, self.acl.as_ref());
         let can_take = |member: &Member| sessions[&member.session].can_take();
@@ -76,17 +86,19 @@ impl Broker {
         let ByTopic { awaited, stalled, .. } = by_topic;
         queue.find(LOOKAHEAD, |entry| {
             let topic = &entry.body.as_ref().expect("what is ready has its body").topic;
-            let member = members.pick_by_topic(topic, |member| {
-                let session = &sessions[&member];
-                session.link.is_some()
-                    && !stalled.contains(&member)
-                    && may_receive(acl, session, topic)
-            })?;
+            let may = |member: SessionId| may_receive(acl, &sessions[&member], topic);
+            let picked = members.pick_by_topic(topic, |member| {
+                sessions[&member].link.is_some() && !stalled.contains(&member) && may(member)
+            });
+            let Some(member) = picked else {
+                let may_any = members.members().iter().any(|member| may(member.session));
+                return (!may_any).then_some(Reader::Nobody);
+            };
             if !can_take(&member) {
                 awaited.insert(member.session);
                 return None;
             }
-            Some(member)
+            Some(Reader::Member(member))
         })
     }
 

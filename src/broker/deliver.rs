@@ -177,6 +177,9 @@ impl Broker {
         if qos == QoS::AtMostOnce {
             return self.deliver_qos0_to_group(publication, owner, turn);
         }
+        if !self.may_any_receive(owner, &publication.message.topic) {
+            return; // Filtered, as for a session.
+        }
         let entry = self.new_entry(publication, qos, publication.message.retain);
         let group = self.groups.get_mut(&owner).expect("the caller looked it up");
         let stored = group.stored;

@@ -16,7 +16,7 @@ use crate::router::{Member, ShareGroup};
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Queue;
 use crate::time::Timestamp;
-use crate::turn::{EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
+use crate::turn::{DeadReason, EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
 
 /// Copies of a group that are loaded for its members at a time, at least.
 const WINDOW: usize = 100;
@@ -186,10 +186,27 @@ impl Broker {
                 session.can_take() && may_receive(acl, session, &body.topic)
             });
             let Some(member) = picked else {
-                return;
+                if self.may_any_receive(id, &body.topic) {
+                    return; // It waits for that member.
+                }
+                self.withhold_from_group(id, 0);
+                continue;
             };
             self.send_from_group(id, 0, member, now, turn);
         }
+    }
+
+    /// Whether any member may read the topic, there or away.
+    pub(super) fn may_any_receive(&self, id: OwnerId, topic: &str) -> bool {
+        let mut members = self.groups[&id].members.members().iter();
+        members.any(|member| may_receive(self.acl.as_ref(), &self.sessions[&member.session], topic))
+    }
+
+    /// The copy at a place of the queue dies: nobody may read it any more.
+    pub(super) fn withhold_from_group(&mut self, id: OwnerId, at: usize) {
+        let group = self.groups.get_mut(&id).expect("the caller looked it up");
+        let entry = group.queue.take_at(at, &mut self.totals).expect("the caller saw it");
+        self.deaths.push_back(Death::new(id, group.stored, entry, DeadReason::Unauthorized));
     }
 
     /// Sends the copy at a place of the queue.

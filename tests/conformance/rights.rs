@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use kedgemq::auth::acl::Acl;
-use kedgemq::config::LetterTopic;
+use kedgemq::config::{LetterTopic, ShareRule, Strategy};
 use kedgemq::mqtt::{Packet, ReasonCode};
+use wildmatch::WildMatch;
 
 use crate::packets::*;
 use crate::rig::Rig;
@@ -179,6 +180,64 @@ fn unauthorized_a_right_that_was_withdrawn_makes_letters_of_what_waited() {
     let bob = rig.connect(user(v5("bob"), "bob").stored());
     assert_eq!(rig.lines(bob), NOTHING);
     assert_eq!(rig.dead(), ["unauthorized bob x"]);
+}
+
+/// A guarded rig whose share groups have a member for each topic.
+fn guarded_by_topic() -> Rig {
+    let mut rig = Rig::with(|settings| {
+        let strategy = Strategy::HashTopic { patience: Duration::from_secs(60) };
+        settings.sharing.rules.push(ShareRule { filter: WildMatch::new("*"), strategy });
+    });
+    rig.broker.set_acl(acl(ACL));
+    rig
+}
+
+#[test]
+fn a_share_group_gets_nothing_that_none_of_its_members_may_read() {
+    for mut rig in [guarded(), guarded_by_topic()] {
+        let ann = rig.connect(user(v5("ann"), "ann"));
+        let eve = rig.connect(user(v5("eve"), "eve").stored());
+        rig.subscribe(eve, "$share/g/#", 1);
+        rig.publish(ann, q1(1, "plant/a", "x"));
+        let local = rig.connect(v5("p"));
+        rig.broker.set_acl(None);
+        rig.publish(local, q1(1, "public/a", "y"));
+        assert_eq!(rig.lines(eve), ["PUBLISH public/a y q1"]);
+        assert!(rig.dead().is_empty());
+    }
+}
+
+#[test]
+fn unauthorized_what_waits_in_a_share_group_dies_when_no_member_may_read_it_any_more() {
+    for mut rig in [guarded(), guarded_by_topic()] {
+        let bob = rig.connect(user(v5("bob"), "bob").stored());
+        rig.subscribe(bob, "$share/g/#", 1);
+        rig.cut(bob);
+        let ann = rig.connect(user(v5("ann"), "ann"));
+        rig.publish(ann, q1(1, "plant/a", "x"));
+        rig.publish(ann, q1(2, "plant/b", "y"));
+        rig.broker.set_acl(acl("user bob\ntopic read plant/b\n"));
+        let bob = rig.connect(user(v5("bob"), "bob").stored());
+        assert_eq!(rig.lines(bob), ["PUBLISH plant/b y q1"]);
+        assert_eq!(rig.dead(), ["unauthorized $share~g~# x"]);
+    }
+}
+
+#[test]
+fn what_waits_in_a_share_group_waits_for_a_member_that_is_away_and_may_read_it() {
+    for mut rig in [guarded(), guarded_by_topic()] {
+        let bob = rig.connect(user(v5("bob"), "bob").stored());
+        rig.subscribe(bob, "$share/g/#", 1);
+        rig.cut(bob);
+        let ann = rig.connect(user(v5("ann"), "ann"));
+        rig.publish(ann, q1(1, "plant/a", "x"));
+        let eve = rig.connect(user(v5("eve"), "eve").stored());
+        rig.subscribe(eve, "$share/g/#", 1);
+        assert_eq!(rig.lines(eve), NOTHING);
+        let bob = rig.connect(user(v5("bob"), "bob").stored());
+        assert_eq!(rig.lines(bob), ["PUBLISH plant/a x q1"]);
+        assert!(rig.dead().is_empty());
+    }
 }
 
 #[test]
