@@ -277,7 +277,8 @@ impl Ledger {
             *dead -= before;
         }
         let session_ended = now.session_ended - before.session_ended;
-        let dead_dropped = now.dead_dropped - before.dead_dropped;
+        let went = |counters: &Counters| counters.dead_dropped + counters.dead_aged_out;
+        let dead_dropped = went(&now) - went(before);
         self.counters = now;
         if self.bug == Some(Bug::ForgetsToCount) && record.is_multiple_of(4) {
             return;

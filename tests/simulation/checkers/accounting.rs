@@ -197,7 +197,7 @@ fn owners(
             let is_own = *no_local && publisher == Some(&*seat.name);
             if let Some(shared) = filter.strip_prefix("$share/") {
                 let (_, inner) = shared.split_once('/').expect("a name and a filter");
-                if topic::matches(to, inner) {
+                if topic::matches(to, inner) && may_read(&seat.name) {
                     owners.insert(group_name(filter));
                 }
             } else if topic::matches(to, filter) && !is_own && may_read(&seat.name) {

@@ -45,6 +45,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         return Ok(());
     }
     let rights = Rights::new(history);
+    let (names, _) = clients(history);
     let stories = stories(history);
     let spans = spans(history);
     let (delivered, dead) = fates(history);
@@ -62,14 +63,8 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                 && at < span.until.1
                 && wants(span, story)
                 && {
-                    let time = (story.first, accepted);
-                    span.owner.starts_with('$')
-                        || rights.may_all_along(
-                            time,
-                            &span.owner,
-                            &publication.topic,
-                            Access::Receive,
-                        )
+                    let (time, reader) = ((story.first, accepted), names[&span.client]);
+                    rights.may_all_along(time, reader, &publication.topic, Access::Receive)
                 }
         });
         for Span { client, owner, filter, .. } in owed {
