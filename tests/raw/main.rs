@@ -11,6 +11,7 @@ mod harness;
 
 mod flow;
 mod judge;
+mod limits;
 mod moments;
 mod notation;
 mod row;

@@ -36,13 +36,18 @@ impl Stage {
     }
 }
 
-const CLEAN: &str = r#"10 * "MQTT" ^ 02 0000 {} @"#;
+pub(crate) const CLEAN: &str = r#"10 * "MQTT" ^ 02 0000 {} @"#;
 /// For an hour; in 3.1.1 for ever.
 const STORED: &str = r#"10 * "MQTT" ^ 00 0000 { 11 00000E10 } @"#;
 
 /// Takes a successful CONNACK away.
 #[track_caller]
-fn connect(broker: &Broker, version: Version, client_id: &str, connect_packet: &str) -> Socket {
+pub(crate) fn connect(
+    broker: &Broker,
+    version: Version,
+    client_id: &str,
+    connect_packet: &str,
+) -> Socket {
     let (socket, connack) = open(broker, version, client_id, connect_packet);
     assert_eq!((connack[0], connack[3]), (0x20, 0), "{connack:02X?}");
     socket
@@ -50,7 +55,7 @@ fn connect(broker: &Broker, version: Version, client_id: &str, connect_packet: &
 
 /// The connection and its first packet.
 #[track_caller]
-fn open(
+pub(crate) fn open(
     broker: &Broker,
     version: Version,
     client_id: &str,
@@ -64,7 +69,7 @@ fn open(
 
 /// DISCONNECT with this code, then the end; in 3.1.1 the end alone.
 #[track_caller]
-fn ends(socket: &mut Socket, version: Version, code: u8) {
+pub(crate) fn ends(socket: &mut Socket, version: Version, code: u8) {
     if version == V5 {
         let packet = socket.packet().expect("DISCONNECT");
         assert_eq!((packet[0], packet[2]), (0xE0, code), "{packet:02X?}");
