@@ -176,7 +176,7 @@ fn certificate_name(listener: &Listener) -> Option<String> {
 }
 
 fn store_options(data: &Path, written: &super::config_file::Store) -> store::Options {
-    let mut options = store::Options::new(data.join("kedgemq.redb"));
+    let mut options = store::Options::in_directory(data);
     options.on_broken = match written.on_broken_store {
         OnBrokenStore::SetAside => store::OnBroken::SetAside,
         OnBrokenStore::Stop => store::OnBroken::Stop,

@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::args::Run;
 use super::config::{Config, Place};
 use super::failure::Failure;
 use super::greeting::{self, Open};
-use super::start::{self, Prepared};
+use super::start::{self, Prepared, Reread};
 use super::{log, print};
 use crate::admin;
 use crate::net::certs;
-use crate::server::{self, Control, ServeError};
+use crate::server::{ServeError, Server};
 use crate::store::StoreError;
 
 /// Runs until SIGTERM or Ctrl-C.
@@ -32,40 +32,34 @@ async fn serve(config: Config, place: &Place) -> Result<(), Failure> {
     let data = config.data.clone();
     let announcement = Announcement::of(&config, place);
     let Prepared { setup, files, open } = start::prepare(config, place).await?;
-    let (stop, shutdown) = watch::channel(false);
-    let (acl, reload) = mpsc::channel(4);
-    let (started, mut has_started) = oneshot::channel();
-    let control = Control { shutdown, reload, started: Some(started) };
-    let mut server = std::pin::pin!(server::run(setup, control));
-    let mut announced = false;
-    let mut tools = None;
+    let server = Server::start(setup).await.map_err(|error| serve_failure(&error))?;
+    let (end, ended) = watch::channel(false);
+    let tools = admin::start(&data, server.handle(), ended);
+    announcement.make(&open);
+    follow(&mut signals, &server, &files).await;
+    end.send_replace(true);
+    let stopped = tokio::select! {
+        stopped = server.stop() => stopped,
+        name = signals.stop() => {
+            return Err(Failure::machine(format_args!(
+                "a second {name}: stopped before everything was finished"
+            )));
+        }
+    };
+    let _ = tools.await; // Its socket is gone then.
+    stopped.map_err(|error| serve_failure(&error))?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Until it is time to stop.
+async fn follow(signals: &mut Signals, server: &Server, files: &Reread) {
     loop {
         tokio::select! {
-            ended = &mut server => {
-                stop.send_replace(true);
-                if let Some(tools) = tools {
-                    let _ = tools.await; // Its socket is gone then.
-                }
-                ended.map_err(|error| serve_failure(&error))?;
-                info!("stopped");
-                return Ok(());
-            }
-            Ok(handle) = &mut has_started, if !announced => {
-                announced = true;
-                tools = Some(admin::start(&data, handle, stop.subscribe()));
-                announcement.make(&open);
-            }
+            () = server.failed() => return,
             caught = signals.next() => match caught {
-                Caught::Reload => files.read_again(&acl),
-                Caught::Stop(name) if *stop.borrow() => {
-                    return Err(Failure::machine(format_args!(
-                        "a second {name}: stopped before everything was finished"
-                    )));
-                }
-                Caught::Stop(name) => {
-                    info!(signal = name, "stopping");
-                    stop.send_replace(true);
-                }
+                Caught::Reload => files.read_again(server),
+                Caught::Stop(name) => return info!(signal = name, "stopping"),
             },
         }
     }
@@ -130,6 +124,15 @@ impl Signals {
             _ = self.terminate.recv() => Caught::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Caught::Stop("SIGINT"),
             _ = self.hangup.recv() => Caught::Reload,
+        }
+    }
+
+    /// Passes over SIGHUP.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Caught::Stop(name) = self.next().await {
+                return name;
+            }
         }
     }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::SystemTime;
 
-use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::config::{Config, Place};
@@ -14,16 +13,15 @@ use super::credentials;
 use super::failure::Failure;
 use super::greeting::{Open, OpenTls};
 use super::listener::{Listener, ListenerTls};
-use crate::auth::acl::Acl;
 use crate::net::certs::{self, CertError, Outcome};
 use crate::net::listen::{self, BindError};
 use crate::net::tls::{Problem, Reloadable, TlsError};
-use crate::server::{self, Access, Setup};
+use crate::server::{self, Access, Server, Setup};
 
 /// Descriptors that are not for connections: the data file, listeners, log, runtime.
 const RESERVED_FILES: u64 = 64;
 
-/// All that is ready for [`server::run`].
+/// All that is ready for [`Server::start`].
 pub(super) struct Prepared {
     /// What it is made of.
     pub(super) setup: Setup,
@@ -221,7 +219,7 @@ pub(super) fn cert_failure(error: CertError) -> Failure {
 
 impl Reread {
     /// Reads all files again. What is bad keeps the old, and the log says so.
-    pub(super) fn read_again(&self, acl: &mpsc::Sender<Option<Acl>>) {
+    pub(super) fn read_again(&self, server: &Server) {
         for tls in &self.tls {
             let file = tls.files().certificate.display();
             match tls.reload() {
@@ -238,7 +236,7 @@ impl Reread {
             }
         }
         if let Some(file) = &self.config.acl_file {
-            reread_acl(file, acl);
+            reread_acl(file, server);
         }
     }
 }
@@ -254,12 +252,12 @@ fn reread_passwords(file: &Path, access: &Access) {
     }
 }
 
-fn reread_acl(file: &Path, server: &mpsc::Sender<Option<Acl>>) {
+fn reread_acl(file: &Path, server: &Server) {
     match credentials::acl(file) {
-        Ok(acl) => match server.try_send(Some(acl)) {
-            Ok(()) => info!(file = %file.display(), "read the ACL file again"),
-            Err(_) => error!("the server is not ready for new rights; send SIGHUP again"),
-        },
+        Ok(acl) => {
+            server.set_acl(Some(acl));
+            info!(file = %file.display(), "read the ACL file again");
+        }
         Err(failure) => error!("{}; the old rights stay", failure.line),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -30,19 +30,10 @@ pub(super) struct Gate {
     pub(super) seldom: Seldom,
 }
 
-/// Accepts on `listener` until `shutdown`.
-pub(super) async fn accept(
-    gate: Arc<Gate>,
-    listener: Listener,
-    mut shutdown: watch::Receiver<bool>,
-) {
+/// Accepts on `listener` until it is dropped.
+pub(super) async fn accept(gate: Arc<Gate>, listener: Listener) {
     loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = shutdown.wait_for(|stop| *stop) => return,
-            accepted = listener.socket.accept() => accepted,
-        };
-        match accepted {
+        match listener.socket.accept().await {
             Ok((socket, address)) => {
                 let tls = listener.tls.is_some();
                 gate.enter(socket, Peer { address, tls }, &listener);

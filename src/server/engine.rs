@@ -294,9 +294,10 @@ impl Engine {
         self.lost.notify_one();
     }
 
-    /// Waits until the store has ended by itself.
+    /// Waits until the store has ended by itself, as often as it is asked.
     pub(super) async fn lost(&self) {
         self.lost.notified().await;
+        self.lost.notify_one();
     }
 
     /// What is on disk now.

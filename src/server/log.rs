@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::outbox::Peer;
-use crate::store::{self, Restored};
+use crate::store::{self, Restored, StoreError};
 use crate::turn::{ConnectionId, DisconnectedBy, Event, Record, StoreState};
 
 /// Between two lines of a kind that could flood the log.
@@ -187,6 +187,11 @@ pub(super) fn opened(path: &Path, was_blank: bool, restored: &Restored) {
     if count > 0 {
         warn!(target: "kedgemq", count, "corrupt data files lie beside the data file");
     }
+}
+
+/// What nobody is there to be told: the last commit failed.
+pub(super) fn stopped_badly(error: &StoreError) {
+    error!(target: "kedgemq", %error, "stopped, but the last commit failed");
 }
 
 /// A connection that came to nothing before its CONNECT.

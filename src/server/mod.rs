@@ -1,7 +1,7 @@
 //! The world around the core: sockets, clock, store and log.
 //!
-//! [`run`] opens the store, restores the core from it, accepts connections until it is told to
-//! stop, and then stops in reverse. What is acknowledged is on disk when it returns.
+//! [`Server::start`] opens the store, restores the core from it and accepts connections;
+//! [`Server::stop`] goes the same way back. What is acknowledged is on disk when it returns.
 
 mod accept;
 mod access;
@@ -16,6 +16,7 @@ mod outbox;
 mod reading;
 #[cfg(test)]
 mod rig;
+mod setup;
 mod slots;
 mod timer;
 mod traffic;
@@ -23,22 +24,20 @@ mod witness;
 mod work;
 
 use std::fmt;
+use std::future::ready;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::auth::acl::Acl;
-use crate::auth::password::Passwords;
 use crate::broker::Broker;
 use crate::config::Settings;
-use crate::net::tls::Reloadable;
-use crate::store;
+use crate::store::{self, Database, StoreError};
 use crate::time::WallClock;
 
 #[doc(hidden)] // For the simulation.
@@ -49,90 +48,27 @@ use accept::{Gate, accept};
 use admit::Door;
 use clock::Clock;
 use engine::Engine;
+use handle::About;
+#[doc(hidden)] // For tools.
 pub use handle::{Handle, Seen, Tasks};
+pub use setup::{Access, Listener, Setup};
+
 use log::Seldom;
 use witness::Ear;
 
 /// For the last words to clients at the end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What a server is made of.
-#[derive(Debug)]
-pub struct Setup {
-    /// Limits and switches of the core.
-    pub settings: Settings,
-    /// Where and how sessions are stored.
-    pub store: store::Options,
-    /// A longer downtime counts as none: the clock is not trusted then.
-    pub max_downtime: Duration,
-    /// Bound sockets.
-    pub listeners: Vec<Listener>,
-    /// Bytes that may wait for one client; above, QoS 0 is dropped and QoS > 0 stays queued.
-    pub outbox_bytes: usize,
-    /// For the TLS handshake, and again for the CONNECT.
-    pub connect_timeout: Duration,
-    /// Connections at once; one more is closed at once.
-    pub max_connections: usize,
-    /// Rights; `None` allows all.
-    pub acl: Option<Acl>,
-}
-
-/// A bound socket and who may connect to it.
-#[derive(Debug)]
-pub struct Listener {
-    /// The socket.
-    pub socket: TcpListener,
-    /// Where it listens, with the real port.
-    pub address: SocketAddr,
-    /// Its TLS, or none.
-    pub tls: Option<Arc<Reloadable>>,
-    /// Who may connect.
-    pub access: Arc<Access>,
-}
-
-/// Who may connect to a listener.
-#[derive(Debug)]
-pub struct Access {
-    /// Whether clients without a User Name may.
-    pub anonymous: bool,
-    /// Users and their passwords. Without, a User Name is taken as it is, from those who are
-    /// admitted without one, as mosquitto does.
-    pub passwords: Option<RwLock<Arc<Passwords>>>,
-    /// Whether the Common Name of the client certificate is the user, in place of a password.
-    pub common_name_as_user: bool,
-    /// Whether TLS lets only clients with a good certificate through: that admits them.
-    pub certificate_required: bool,
-}
-
-impl Access {
-    /// Takes another password file, for the next CONNECT. Nothing happens without an old one.
-    pub fn set_passwords(&self, passwords: Arc<Passwords>) {
-        if let Some(current) = &self.passwords {
-            *current.write().unwrap_or_else(PoisonError::into_inner) = passwords;
-        }
-    }
-}
-
-/// The strings by which a running server is moved.
-#[derive(Debug)]
-pub struct Control {
-    /// Becomes true to stop.
-    pub shutdown: watch::Receiver<bool>,
-    /// New rights.
-    pub reload: mpsc::Receiver<Option<Acl>>,
-    /// Told once, when sessions are restored and connections are accepted.
-    pub started: Option<oneshot::Sender<Handle>>,
-}
-
 /// Why a server cannot start, or could not stop as it should.
 #[derive(Debug)]
 pub enum ServeError {
     /// The store cannot be opened.
-    Open(store::StoreError),
+    Open(StoreError),
     /// Something could not be written at the end.
-    Stop(store::StoreError),
-    /// The data file turned out to be corrupt, or to be doubtful, while it was in use.
-    Broken(store::StoreError),
+    Stop(StoreError),
+    /// The data file turned out to be corrupt, or to be doubtful, while it was in use. This process
+    /// keeps it open to its end.
+    Broken(StoreError),
 }
 
 impl fmt::Display for ServeError {
@@ -155,82 +91,136 @@ impl std::error::Error for ServeError {
     }
 }
 
-/// Serves until `control` says stop. Nothing is accepted before all sessions are restored.
-pub async fn run(setup: Setup, control: Control) -> Result<(), ServeError> {
-    let Control { shutdown, mut reload, started } = control;
-    let packet_size = setup.settings.limits.packet_size;
-    let path = setup.store.path.clone();
-    let about = handle::About::of(&setup.settings);
-    let was_blank = store::is_blank(&path);
-    log::before_open(&path);
-    let (database, restored) = store::open(setup.store).map_err(ServeError::Open)?;
-    log::opened(&path, was_blank, &restored);
-    let engine =
-        Arc::new(restore(setup.settings, restored, setup.max_downtime, setup.outbox_bytes));
-    engine.set_acl(setup.acl);
-    let ear = Arc::new(Ear(Arc::downgrade(&engine)));
-    engine.start(Box::new(database.start(ear)));
-    engine.tick(); // What was restored may have timers, and nobody connects for long.
-    let gate = Arc::new(Gate {
-        door: Arc::new(Door {
-            engine: Arc::clone(&engine),
-            password_permits: Semaphore::new(password_threads()),
-            connect_timeout: setup.connect_timeout,
-            packet_size,
-        }),
-        places: Arc::new(Semaphore::new(setup.max_connections.min(Semaphore::MAX_PERMITS))),
-        max_connections: setup.max_connections,
-        seldom: Seldom::default(),
-    });
-    let mut tasks = JoinSet::new();
-    tasks.spawn(timer::run(Arc::clone(&engine)));
-    for listener in setup.listeners {
-        tasks.spawn(accept(Arc::clone(&gate), listener, shutdown.clone()));
-    }
-    if let Some(started) = started {
-        let _ = started.send(Handle::new(&engine, about)); // Nobody may want to know.
-    }
-    let is_broken = tokio::select! {
-        () = steer(&engine, shutdown, &mut reload) => false,
-        () = engine.lost() => true,
-    };
-    tasks.shutdown().await;
-    stop(&engine).await.map_err(|error| match is_broken {
-        true => ServeError::Broken(error),
-        false => ServeError::Stop(error),
-    })
+/// A broker that runs, in the background of the tokio runtime that it was started in.
+///
+/// Dropped without [`stop`](Self::stop) it commits what was submitted and lets go of the data file
+/// before the drop is over, which blocks for as long; its sockets close when the runtime comes to
+/// it, and clients may miss its goodbye.
+pub struct Server {
+    engine: Arc<Engine>,
+    about: About,
+    addresses: Vec<SocketAddr>,
+    /// Who accepts, and the timer.
+    tasks: JoinSet<()>,
 }
 
-/// Follows `reload` until it is time to stop.
-async fn steer(
-    engine: &Engine,
-    mut shutdown: watch::Receiver<bool>,
-    reload: &mut mpsc::Receiver<Option<Acl>>,
-) {
-    let mut stop = std::pin::pin!(shutdown.wait_for(|stop| *stop));
-    loop {
-        tokio::select! {
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens the store, restores all sessions, and only then accepts connections: it is ready
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`ServeError::Open`]; nothing runs then, and the sockets are closed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without IO and time.
+    pub async fn start(setup: Setup) -> Result<Self, ServeError> {
+        let Setup { settings, store, max_downtime, outbox_bytes, .. } = setup;
+        let packet_size = settings.limits.packet_size;
+        let about = About::of(&settings);
+        let opened = spawn_blocking(move || open(settings, store, max_downtime, outbox_bytes));
+        let opened = opened.await.expect("opening the store does not panic");
+        let (engine, database) = opened.map_err(ServeError::Open)?;
+        let engine = Arc::new(engine);
+        engine.set_acl(setup.acl);
+        let ear = Arc::new(Ear(Arc::downgrade(&engine)));
+        engine.start(Box::new(database.start(ear)));
+        engine.tick(); // What was restored may have timers, and nobody connects for long.
+        let gate = Arc::new(Gate {
+            door: Arc::new(Door {
+                engine: Arc::clone(&engine),
+                password_permits: Semaphore::new(password_threads()),
+                connect_timeout: setup.connect_timeout,
+                packet_size,
+            }),
+            places: Arc::new(Semaphore::new(setup.max_connections.min(Semaphore::MAX_PERMITS))),
+            max_connections: setup.max_connections,
+            seldom: Seldom::default(),
+        });
+        let addresses = setup.listeners.iter().map(|listener| listener.address).collect();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(timer::run(Arc::clone(&engine)));
+        for listener in setup.listeners {
+            tasks.spawn(accept(Arc::clone(&gate), listener));
+        }
+        Ok(Self { engine, about, addresses, tasks })
+    }
+
+    /// Where it listens, with the real ports, in the order of [`Setup::listeners`].
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Takes other rights; `None` allows all.
+    pub fn set_acl(&self, acl: Option<Acl>) {
+        self.engine.set_acl(acl);
+    }
+
+    /// For tools.
+    #[doc(hidden)]
+    pub fn handle(&self) -> Handle {
+        Handle::new(&self.engine, self.about.clone())
+    }
+
+    /// Waits until it cannot go on, because the data file turned out to be corrupt or doubtful:
+    /// nothing is stored any more, so nothing above QoS 0 is acknowledged, and
+    /// [`stop`](Self::stop) says why.
+    pub async fn failed(&self) {
+        self.engine.lost().await;
+    }
+
+    /// Closes the sockets, says goodbye to all clients, and commits: what was acknowledged is on
+    /// disk, and the data file is free for the next start. Takes two seconds at most, or as long
+    /// as the last commit.
+    ///
+    /// # Errors
+    /// [`ServeError::Stop`] or [`ServeError::Broken`]; it has stopped all the same.
+    pub async fn stop(mut self) -> Result<(), ServeError> {
+        self.tasks.shutdown().await;
+        self.engine.say_goodbye();
+        let _ = timeout(GOODBYE, self.engine.quiet()).await;
+        self.engine.checkpoint();
+        let engine = Arc::clone(&self.engine);
+        let stopped = spawn_blocking(move || engine.stop_store()).await;
+        let stopped = stopped.expect("stopping the store does not panic");
+        let is_broken = tokio::select! {
             biased;
-            _ = &mut stop => return,
-            acl = reload.recv() => match acl {
-                Some(acl) => engine.set_acl(acl),
-                None => {
-                    let _ = stop.await;
-                    return;
-                }
-            },
+            () = self.failed() => true,
+            () = ready(()) => false,
+        };
+        stopped.map_err(if is_broken { ServeError::Broken } else { ServeError::Stop })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.engine.is_stopping() {
+            self.engine.say_goodbye();
+        }
+        if let Err(error) = self.engine.stop_store() {
+            log::stopped_badly(&error);
         }
     }
 }
 
-/// Says goodbye, lets it be written, and commits all.
-async fn stop(engine: &Arc<Engine>) -> Result<(), store::StoreError> {
-    engine.say_goodbye();
-    let _ = timeout(GOODBYE, engine.quiet()).await;
-    engine.checkpoint();
-    let engine = Arc::clone(engine);
-    let stopped = spawn_blocking(move || engine.stop_store()).await;
-    stopped.expect("stopping the store does not panic")
+/// The data file, and the core as it remembers it.
+fn open(
+    settings: Settings,
+    store: store::Options,
+    max_downtime: Duration,
+    outbox_bytes: usize,
+) -> Result<(Engine, Database), StoreError> {
+    let path = store.path.clone();
+    let was_blank = store::is_blank(&path);
+    log::before_open(&path);
+    let (database, restored) = store::open(store)?;
+    log::opened(&path, was_blank, &restored);
+    Ok((restore(settings, restored, max_downtime, outbox_bytes), database))
 }
 
 /// The core as the store remembers it, on a clock that goes on from there.

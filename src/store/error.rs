@@ -10,7 +10,7 @@ mod tests;
 /// Why the store cannot go on. Its text is one line that names the file and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// Another process has the file open.
+    /// Somebody else has the file open, in this process or another.
     InUse {
         /// The data file.
         path: PathBuf,
@@ -120,8 +120,8 @@ impl fmt::Display for StoreError {
         match self {
             Self::InUse { path } => write!(
                 f,
-                "the data file {} is in use by another process: stop that one, or name another \
-                 data directory",
+                "the data file {} is in use: stop the broker or tool that has it open, or name \
+                 another data directory",
                 path.display()
             ),
             Self::Permission { path, why } => write!(

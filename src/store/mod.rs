@@ -20,7 +20,7 @@
 //! committed is on disk. A commit that fails is repeated, after the file was opened again and its
 //! batch number read, so its records are neither lost nor doubled. Bodies lie on disk only.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +105,11 @@ pub struct Options {
 const CHECKED: u64 = 512 * 1024 * 1024;
 
 impl Options {
+    /// The defaults, for the data file of the directory `data`.
+    pub fn in_directory(data: &Path) -> Self {
+        Self::new(data.join("kedgemq.redb"))
+    }
+
     /// The defaults, for the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {

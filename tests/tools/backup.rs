@@ -122,7 +122,7 @@ fn what_needs_a_stopped_broker_says_so_and_touches_nothing() {
     let export = broker.path("export");
     for arguments in [vec!["check"], vec!["compact"], vec!["export", text(&export)]] {
         let line = store_fails(1, &[&arguments[..], &["--data", text(&data)]].concat());
-        assert!(line.contains("in use by another process"), "{line}");
+        assert!(line.contains("is in use: stop the broker"), "{line}");
     }
     fs::write(
         &export,

@@ -341,3 +341,16 @@ fn the_first_share_rule_that_fits_a_group_counts() {
     let without = read("").unwrap().settings.sharing;
     assert_eq!(without.of("$share/a/x"), config::Strategy::RoundRobin);
 }
+
+#[test]
+fn a_server_in_another_program_has_the_same_defaults() {
+    let mut command = Config::assemble(&Run::default(), None, &place()).unwrap();
+    let library = crate::server::Setup::new(&command.data);
+    command.settings.node.clone_from(&library.settings.node);
+    assert_eq!(format!("{:?}", command.settings), format!("{:?}", library.settings));
+    assert_eq!(format!("{:?}", command.store), format!("{:?}", library.store));
+    assert_eq!(command.max_downtime, library.max_downtime);
+    assert_eq!(command.outbox_bytes, library.outbox_bytes);
+    assert_eq!(command.connect_timeout, library.connect_timeout);
+    assert!(command.max_connections.is_none() && command.acl_file.is_none());
+}
