@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use wildmatch::WildMatch;
+
 use crate::dead_reason::DeadReason;
 use crate::mqtt::{QoS, topic};
 
@@ -130,7 +132,7 @@ pub struct OverflowPolicies {
 #[derive(Clone, Debug)]
 pub struct OverflowRule {
     /// Client Identifier, or `$share~group~filter`; `*` stands for anything.
-    pub owner: wildmatch::WildMatch,
+    pub owner: WildMatch,
     /// Topic Filter of the message.
     pub topic: String,
     /// What happens.

@@ -20,6 +20,7 @@ pub struct Acl {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
+#[doc(hidden)]
 pub struct Who<'a> {
     /// User Name; `None` for an anonymous client.
     pub user: Option<&'a str>,
@@ -29,6 +30,7 @@ pub struct Who<'a> {
 
 /// What for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub enum Access {
     /// To publish, a Will too.
     Publish,
@@ -66,6 +68,7 @@ impl Acl {
     }
 
     /// Whether a client may publish to `topic`, or be sent what is published there.
+    #[doc(hidden)]
     pub fn allows(&self, who: Who<'_>, access: Access, topic: &str) -> bool {
         let mut granted = false;
         let guarded = self.guarded.as_ref().is_some_and(|prefix| topic.starts_with(&**prefix));
@@ -93,6 +96,7 @@ impl Acl {
 
     /// Whether a client may be sent everything that matches `filter`. A filter that only several
     /// lines together cover is not covered, nor one that a `deny` line cuts into.
+    #[doc(hidden)]
     pub fn covers(&self, who: Who<'_>, filter: &str) -> bool {
         let guarded = self.guarded.as_ref();
         let guarded = guarded.is_some_and(|prefix| is_within(filter, &format!("{prefix}#")));

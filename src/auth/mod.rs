@@ -11,6 +11,7 @@ pub use password::Passwords;
 
 /// What is known of a client when its CONNECT reaches the core: passwords and certificates were
 /// checked before, outside of the core's lock.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// User Name, or the Common Name of the client certificate where the listener says so.
@@ -21,6 +22,7 @@ pub struct Identity {
 
 /// What checking the credentials gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub enum Admission {
     /// It may connect.
     Granted,

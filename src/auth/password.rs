@@ -60,7 +60,7 @@ impl Passwords {
     }
 
     /// The hash of a user's password; clone it and let go of the file before verifying.
-    pub fn find(&self, user: &str) -> Option<&PasswordHash> {
+    pub(crate) fn find(&self, user: &str) -> Option<&PasswordHash> {
         self.users.get(user)
     }
 
@@ -77,7 +77,7 @@ impl Passwords {
 
 /// What a password is compared with. A clone shares it.
 #[derive(Clone)]
-pub struct PasswordHash(Arc<Hash>);
+pub(crate) struct PasswordHash(Arc<Hash>);
 
 /// Shows nothing of the hash: it may end up in a log.
 impl fmt::Debug for PasswordHash {
@@ -89,7 +89,7 @@ impl fmt::Debug for PasswordHash {
 impl PasswordHash {
     /// Whether `password` is the right one. Takes milliseconds of CPU, the same for a right one and
     /// a wrong one.
-    pub fn verify(&self, password: &[u8]) -> bool {
+    pub(crate) fn verify(&self, password: &[u8]) -> bool {
         match &*self.0 {
             Hash::Sha512 { salt, key } => {
                 let mut digest = Context::new(&SHA512);
@@ -209,7 +209,7 @@ fn decode(text: &str, what: &str) -> Result<Vec<u8>, String> {
 }
 
 /// What keeps a name from being a user of a password file, if anything.
-pub fn user_name_problem(user: &str) -> Option<&'static str> {
+pub(crate) fn user_name_problem(user: &str) -> Option<&'static str> {
     if user.is_empty() {
         Some("a user name has at least one character")
     } else if user.contains(':') || user.chars().any(char::is_control) {
@@ -228,7 +228,7 @@ pub fn user_name_problem(user: &str) -> Option<&'static str> {
 ///
 /// # Panics
 /// When there is a [`user_name_problem`].
-pub fn hash_line(user: &str, password: &[u8], salt: &[u8; 12], iterations: u32) -> String {
+pub(crate) fn hash_line(user: &str, password: &[u8], salt: &[u8; 12], iterations: u32) -> String {
     assert_eq!(user_name_problem(user), None, "checked by the caller");
     let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
     let mut key = [0; SHA512_LEN];
@@ -240,7 +240,7 @@ pub fn hash_line(user: &str, password: &[u8], salt: &[u8; 12], iterations: u32) 
 
 /// The file with `line` in place of the user's line, or behind all others. Everything else stays
 /// as it is.
-pub fn with_user(text: &str, user: &str, line: &str) -> String {
+pub(crate) fn with_user(text: &str, user: &str, line: &str) -> String {
     let mut edited = String::with_capacity(text.len() + line.len() + 2);
     let mut written = false;
     for old in text.split_inclusive('\n') {
@@ -263,7 +263,7 @@ pub fn with_user(text: &str, user: &str, line: &str) -> String {
 }
 
 /// The file without the user; `None` when it has no such user.
-pub fn without_user(text: &str, user: &str) -> Option<String> {
+pub(crate) fn without_user(text: &str, user: &str) -> Option<String> {
     let lines = text.split_inclusive('\n');
     let edited: String = lines.filter(|line| !is_line_of(line, user)).collect();
     (edited.len() < text.len()).then_some(edited)

@@ -24,7 +24,7 @@ use x509_parser::extensions::GeneralName;
 use super::tls::{self, TlsError};
 
 /// The organisation in the subject of what is made here: by it a renewal knows its own work.
-pub const ORGANISATION: &str = "KedgeMQ development";
+pub(crate) const ORGANISATION: &str = "KedgeMQ development";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const CA_LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
@@ -141,19 +141,19 @@ pub fn ensure(
 }
 
 /// When a certificate expires; `None` is after all time that can be counted.
-pub fn expiry(file: &Path) -> Result<Option<SystemTime>, TlsError> {
+pub(crate) fn expiry(file: &Path) -> Result<Option<SystemTime>, TlsError> {
     let der = first(file)?;
     Ok(not_after(&parsed(&der, file)?))
 }
 
 /// Whole days until a certificate expires, 0 when it has; `None` for all time.
-pub fn days_left(file: &Path, now: SystemTime) -> Result<Option<u64>, TlsError> {
+pub(crate) fn days_left(file: &Path, now: SystemTime) -> Result<Option<u64>, TlsError> {
     let left = |end: SystemTime| end.duration_since(now).unwrap_or_default();
     Ok(expiry(file)?.map(|end| left(end).as_secs() / DAY.as_secs()))
 }
 
 /// Whether each can be a name of a certificate.
-pub fn check_names(more: &[String]) -> Result<(), CertError> {
+pub(crate) fn check_names(more: &[String]) -> Result<(), CertError> {
     names("localhost", more).map(drop)
 }
 

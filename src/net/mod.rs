@@ -2,5 +2,6 @@
 //! TLS, and the certificates that are made for development.
 
 pub mod certs;
+#[doc(hidden)] // How the configuration writes an address.
 pub mod listen;
 pub mod tls;

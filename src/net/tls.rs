@@ -51,7 +51,7 @@ impl Reloadable {
     }
 
     /// The newest good configuration, for the next connection.
-    pub fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -115,7 +115,7 @@ impl TlsError {
 }
 
 /// Makes the configuration of a listener from its files: TLS 1.2 and 1.3.
-pub fn load(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn load(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&files.certificate)?;
     let key = private_key(&files.key)?;
@@ -135,7 +135,7 @@ pub fn load(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
 
 /// The Common Name of the certificate that the client showed and that was found good. `None`
 /// also when the certificate has several: which of them would be the user is a guess.
-pub fn common_name(connection: &ServerConnection) -> Option<String> {
+pub(crate) fn common_name(connection: &ServerConnection) -> Option<String> {
     let certificate = connection.peer_certificates()?.first()?;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let mut names = parsed.subject().iter_common_name();
@@ -144,7 +144,7 @@ pub fn common_name(connection: &ServerConnection) -> Option<String> {
 }
 
 /// All certificates of a file, in order.
-pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(file)?;
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
     match found {

@@ -42,6 +42,7 @@ use crate::time::WallClock;
 
 #[doc(hidden)] // For the simulation.
 pub use clock::{downtime, has_jumped};
+#[doc(hidden)] // For the simulation.
 pub use outbox::Order;
 
 use accept::{Gate, accept};

@@ -14,19 +14,7 @@ use crate::config::Settings;
 use crate::net::tls::Reloadable;
 use crate::store;
 
-/// What a server is made of.
-///
-/// ```no_run
-/// # async fn setup() -> std::io::Result<()> {
-/// use kedgemq::server::{Listener, Setup};
-///
-/// let mut setup = Setup::new("/var/lib/meter/mqtt");
-/// setup.settings.limits.queue_messages = 10_000;
-/// let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// setup.listeners.push(Listener::plain(socket)?);
-/// # Ok(())
-/// # }
-/// ```
+/// What a server is made of: [`Setup::new`], changed where its defaults do not fit.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Setup {
@@ -96,7 +84,27 @@ impl Listener {
     }
 
     /// MQTT over TLS, for everybody who reaches the socket and has a certificate, if `tls` asks
-    /// for one.
+    /// for one. With certificates that are made here:
+    ///
+    /// ```no_run
+    /// # async fn tls() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use std::time::SystemTime;
+    ///
+    /// use kedgemq::net::certs::{self, Paths};
+    /// use kedgemq::net::tls::{ClientCertificate, Files, Reloadable};
+    /// use kedgemq::server::Listener;
+    ///
+    /// let directory = std::path::Path::new("certs");
+    /// certs::ensure(directory, "meter-17", &[], SystemTime::now())?;
+    /// let Paths { server, server_key, .. } = Paths::within(directory); // Clients trust `ca`.
+    /// let client = ClientCertificate::None;
+    /// let tls = Reloadable::load(Files { certificate: server, key: server_key, client })?;
+    /// let socket = tokio::net::TcpListener::bind("127.0.0.1:8883").await?;
+    /// let listener = Listener::tls(socket, Arc::new(tls))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the system does not tell the socket's address.

@@ -1,5 +1,5 @@
 //! The queue of an owner: copies that were not sent yet, in the order of their messages. Of a
-//! stored queue memory has only what is about to be sent, whole; behind it is the [`Tail`], which
+//! stored queue memory has only what is about to be sent, whole; behind it is the `Tail`, which
 //! only the store knows copy by copy.
 //!
 //! Invariants: `ready` is in ascending [`MessageId`] order and has its bodies; every copy of the

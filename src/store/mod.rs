@@ -1,8 +1,8 @@
 //! The data file: a redb file used as a log that commits in groups. redb is used only here.
 //!
-//! **The way of a record.** [`Store::submit`] encodes the records of a turn into the pending
+//! **The way of a record.** `Store::submit` encodes the records of a turn into the pending
 //! `batch`: records of messages and copies (`record`) for the log, all else as rows
-//! (`row`). The storage thread (`writer`) takes the batch, and [`Database`] writes it in one
+//! (`row`). The storage thread (`writer`) takes the batch, and `Database` writes it in one
 //! transaction with one fsync: chunks of records at the end of the `log`, rows into their
 //! tables, the batch number into `meta`. `index` notes what lies where; `collect` moves
 //! what is still needed off the front of the log. What waits for long moves on to the tables of
@@ -58,18 +58,22 @@ mod task;
 mod whole;
 mod writer;
 
-pub use backup::{BackupError, Copied, Snapshot};
-pub use blank::is_blank;
-pub use cold::ColdCounts;
-pub use compact::{Compacted, compact};
-pub use database::Database;
 pub use error::StoreError;
-pub use fresh::Fresh;
-pub use overlay::inspect;
-pub use proof::proven_batch;
-pub use source::set_aside_files;
-pub use suspicion::suspicion;
-pub use writer::Store;
+
+#[doc(hidden)]
+pub use {
+    backup::{BackupError, Copied, Snapshot},
+    blank::is_blank,
+    cold::ColdCounts,
+    compact::{Compacted, compact},
+    database::Database,
+    fresh::Fresh,
+    overlay::inspect,
+    proof::proven_batch,
+    source::set_aside_files,
+    suspicion::suspicion,
+    writer::Store,
+};
 
 use source::Source;
 
@@ -84,8 +88,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// How long lazy records may wait for a commit that something else starts.
     pub lazy_interval: Duration,
-    /// Pending bytes above which [`Store::is_full`]. With a reserve, what may be pending is also
-    /// bounded by what that gives back.
+    /// Pending bytes above which new packets have to wait. With a reserve, what may be pending is
+    /// also bounded by what that gives back.
     pub queue_bytes: usize,
     /// redb's cache, in bytes.
     pub cache_bytes: usize,
@@ -132,11 +136,12 @@ impl Options {
 pub enum OnBroken {
     /// It is renamed to `….broken-<date and time, UTC>`, and a new one is started.
     SetAside,
-    /// [`open`] fails, and the file is left as it is.
+    /// The start fails, and the file is left as it is.
     Stop,
 }
 
 /// What the file held.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// Marks, sessions with their ends, groups with their ends, subscriptions, copies in flight or
@@ -154,6 +159,7 @@ pub struct Restored {
 }
 
 /// A point of the broker's time line, and what the clock on the wall showed.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// On the time line.
@@ -163,6 +169,7 @@ pub struct Checkpoint {
 }
 
 /// Who is told what the store did. Called on the storage thread, which holds no lock meanwhile.
+#[doc(hidden)]
 pub trait Witness: Send + Sync {
     /// All records up to this one are on disk.
     fn committed(&self, up_to: RecordNumber);
@@ -180,6 +187,7 @@ pub trait Witness: Send + Sync {
 }
 
 /// Opens the data file, makes it when it is not there, and gives what it holds.
+#[doc(hidden)]
 pub fn open(options: Options) -> Result<(Database, Restored), StoreError> {
     let path = options.path.clone();
     let suspicion = suspicion(&path);
@@ -229,6 +237,7 @@ fn open_file(options: &Options, checked: bool) -> Result<(Database, Vec<Record>)
 /// time. Nothing is set aside: `options.path` is but a name in errors. Nor is the newest commit
 /// noted apart, as for a file: that is written past redb, through a second handle, and what a
 /// factory gives has none.
+#[doc(hidden)]
 pub fn open_backend<B, F>(factory: F, options: Options) -> Result<(Database, Restored), StoreError>
 where
     B: redb::StorageBackend,
