@@ -176,8 +176,8 @@ impl Server {
     }
 
     /// Closes the sockets, says goodbye to all clients, and commits: what was acknowledged is on
-    /// disk, and the data file is free for the next start. Takes two seconds at most, or as long
-    /// as the last commit.
+    /// disk, and the data file is free for the next start. Takes two seconds at most for clients
+    /// that are slow to go, and the time of the last commit.
     ///
     /// # Errors
     /// [`ServeError::Stop`] or [`ServeError::Broken`]; it has stopped all the same.
