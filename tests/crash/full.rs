@@ -208,6 +208,7 @@ fn lazy_records_do_not_keep_a_full_queue_waiting() {
         store.submit(records, &mut Vec::new(), last, false, checkpoint(1));
     }
     log.wait_for(usize::try_from(turn).unwrap());
+    log.wait_for_room();
     assert!(!store.is_full());
     store.stop().unwrap();
 }

@@ -51,6 +51,11 @@ impl Log {
         seen
     }
 
+    /// Waits until a full queue had room again.
+    pub(crate) fn wait_for_room(&self) {
+        drop(self.wait(|seen| seen.rooms > 0));
+    }
+
     pub(crate) fn wait_for(&self, turn: usize) {
         drop(self.wait(|seen| seen.committed.last() >= Some(&number(turn))));
     }
