@@ -29,8 +29,11 @@ pub struct Settings {
 pub struct Limits {
     /// Maximum Packet Size that we accept, in bytes: a larger one ends the connection with 0x95.
     pub packet_size: usize,
-    /// Receive Maximum: ours, and our cap on the client's.
+    /// Our Receive Maximum. None by default, as libraries that are much used do not look at it
+    /// (MQTT.js 5), and ending their connection makes them send all of it again.
     pub receive_maximum: u16,
+    /// Our cap on the client's Receive Maximum: messages of QoS 1 and 2 in flight to it.
+    pub in_flight: u16,
     /// Copies in one owner's queue: above, the oldest that was never sent dies (`queue_full`).
     pub queue_messages: usize,
     /// The same in bytes.
@@ -81,7 +84,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             packet_size: 2 * 1024 * 1024,
-            receive_maximum: 100,
+            receive_maximum: u16::MAX,
+            in_flight: 100,
             queue_messages: 100_000,
             queue_bytes: 64 * 1024 * 1024,
             memory_bytes: 64 * 1024 * 1024,

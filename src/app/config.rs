@@ -272,6 +272,7 @@ fn limits(written: &super::config_file::Limits) -> config::Limits {
     config::Limits {
         packet_size: written.packet_size.get(),
         receive_maximum: u16(written.receive_maximum.0),
+        in_flight: u16(written.in_flight.0),
         queue_messages: written.queue_messages.get(),
         queue_bytes: written.queue_bytes.get(),
         memory_bytes: written.memory_bytes.get(),

@@ -89,6 +89,7 @@ pub enum LogLevel {
 pub struct Limits {
     pub packet_size: Size<256, 268_435_460>,
     pub receive_maximum: Count<1, 65_535>,
+    pub in_flight: Count<1, 65_535>,
     pub queue_messages: Count<1, ANY>,
     pub queue_bytes: Size<1, ANY>,
     pub overflow: Overflow,
@@ -127,6 +128,7 @@ impl Default for Limits {
         Self {
             packet_size: Size(core.packet_size as u64),
             receive_maximum: Count(u64::from(core.receive_maximum)),
+            in_flight: Count(u64::from(core.in_flight)),
             queue_messages: Count(core.queue_messages as u64),
             queue_bytes: Size(core.queue_bytes as u64),
             overflow: Overflow::DropOldest,

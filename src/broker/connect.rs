@@ -239,7 +239,7 @@ impl Broker {
         let limits = &self.settings.limits;
         let mut link = Link::new(id, connect.version, now);
         let asked = connect.receive_maximum.map_or(u16::MAX, std::num::NonZeroU16::get);
-        link.window = usize::from(asked.min(limits.receive_maximum));
+        link.window = usize::from(asked.min(limits.in_flight));
         link.packet_size_max = connect.maximum_packet_size.map_or(usize::MAX, |max| max as usize);
         link.keep_alive = self.keep_alive(connect);
         link.wants_reasons = connect.request_problem_information;

@@ -99,7 +99,7 @@ impl Broker {
         record.taken.into_iter().for_each(|id| session.outbound.keep_taken(id));
         if record.disconnected.is_none() {
             // What was sent early, without a record of it.
-            let window = usize::from(self.settings.limits.receive_maximum);
+            let window = usize::from(self.settings.limits.in_flight);
             session.queue.set_in_doubt(window, MessageId(self.last_message));
         }
         self.clients.insert(record.client_id, record.id);

@@ -300,12 +300,17 @@ fn mqtt_3_2_2_22_without_server_keep_alive_the_clients_value_counts() {
 
 #[test]
 fn connack_tells_the_limits() {
-    let mut rig = Rig::with(|settings| settings.limits.session_expiry = 60);
+    let mut rig = Rig::with(|settings| {
+        settings.limits.session_expiry = 60;
+        settings.limits.receive_maximum = 100;
+    });
     let ack = connack(&mut rig, v5("c").stored());
     assert_eq!(ack.receive_maximum, Some(100));
     assert_eq!(ack.topic_alias_maximum, 32);
     assert_eq!(ack.maximum_packet_size, Some(2 * 1024 * 1024));
     assert_eq!(ack.session_expiry, Some(60));
+    let ack = connack(&mut Rig::new(), v5("d"));
+    assert_eq!(ack.receive_maximum, None, "as many as there are Packet Identifiers");
 }
 
 #[test]

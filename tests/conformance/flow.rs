@@ -83,7 +83,7 @@ fn the_window_holds_for_a_resume_too() {
 
 #[test]
 fn without_receive_maximum_our_own_cap_counts() {
-    let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 10);
+    let mut rig = Rig::with(|settings| settings.limits.in_flight = 10);
     for connect in [v4("w"), v5("w"), v5("w").window(1_000)] {
         let watcher = rig.connect(connect);
         rig.subscribe(watcher, "a", 1);

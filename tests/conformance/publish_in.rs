@@ -174,6 +174,26 @@ fn mqtt_3_3_4_7_more_than_receive_maximum_ends_the_connection() {
     assert_eq!(rig.lines(sender), ["PUBREC 1 10", "PUBREC 2 10", "DISCONNECT 93", "CLOSE"]);
 }
 
+/// Libraries that are much used have as many in flight as they are asked to publish, whatever
+/// Receive Maximum they are told.
+#[test]
+fn by_default_thousands_may_be_in_flight() {
+    const COUNT: u16 = 4_000;
+    let mut rig = Rig::new();
+    for connect in [v4("p"), v5("p")] {
+        let sender = rig.connect(connect);
+        rig.hold_commits();
+        for n in 1..=COUNT {
+            let publish = if n % 2 == 0 { keep(n, "a", "x") } else { q2(n, "a", "x") };
+            rig.publish(sender, publish);
+        }
+        rig.commit_at_once();
+        let answers = rig.lines(sender);
+        assert_eq!(answers.len(), usize::from(COUNT));
+        assert!(answers.iter().all(|line| line.starts_with("PUB")), "acknowledged, no more");
+    }
+}
+
 #[test]
 fn receive_maximum_counts_what_waits_for_the_disk() {
     let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 2);

@@ -116,7 +116,7 @@ fn start(store: &str, prepare: impl FnOnce(&Path)) -> Broker {
         fs::create_dir(&data).expect("the directory is ours");
         prepare(&data);
         format!(
-            "[limits]\nreceive_maximum = 20\n[store]\n{store}\n\
+            "[limits]\nin_flight = 20\n[store]\n{store}\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n"
         )
     })

@@ -66,6 +66,7 @@ impl Plan {
         let limits = &mut settings.limits;
         limits.sys_interval = Duration::ZERO;
         limits.receive_maximum = pick(rng, &[3, 10, 100]);
+        limits.in_flight = limits.receive_maximum;
         limits.queue_messages = pick(rng, &[6, 25, 100_000, 100_000]);
         limits.max_deliveries = if crashes_often { 1 } else { pick(rng, &[2, 20]) };
         limits.restart_grace = Duration::from_secs(pick(rng, &[0, 10]));

@@ -182,7 +182,7 @@ impl World {
         // That a copy was sent at QoS 1 is written lazily, so a window may count as waiting; and
         // what a full queue dropped is there until its body was loaded and its letter written.
         let limits = &self.plan.settings.limits;
-        let limit = limits.queue_messages + usize::from(limits.receive_maximum) + DYING;
+        let limit = limits.queue_messages + usize::from(limits.in_flight) + DYING;
         for (OwnerId(owner), count) in count {
             self.history.note(Fact::Waiting { owner, count, limit });
         }
