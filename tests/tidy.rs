@@ -301,10 +301,12 @@ fn repository() -> Vec<Source> {
 
 fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
     for path in entries(folder) {
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());
+        // Not ours: tests/.venv is Python's, node_modules is npm's.
+        let is_installed = name.starts_with(b".") || name == b"node_modules";
         if path.is_dir() {
-            if !is_hidden {
-                walk(&path, paths); // What is hidden is not ours: tests/.venv is Python's.
+            if !is_installed {
+                walk(&path, paths);
             }
         } else {
             paths.push(path);

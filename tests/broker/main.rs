@@ -1,5 +1,5 @@
-//! The real binary over TLS, with clients that are not ours: rumqttc, paho and the mosquitto
-//! clients; and each reason of a dead letter, with one that is.
+//! The real binary over TLS, with clients that are not ours: rumqttc and the mosquitto clients
+//! (`tests/clients` has more of them); and each reason of a dead letter, with one that is.
 
 #[allow(dead_code)] // Each test target uses its part of the harness.
 #[path = "../client/mod.rs"]
@@ -15,7 +15,6 @@ mod mosquitto;
 mod rumqtt;
 
 mod dead_letters;
-mod paho;
 mod process;
 mod qos;
 mod reasons;

@@ -7,6 +7,12 @@ use crate::harness::{Broker, Lines};
 /// Protocols as the clients' option `-V` names them.
 pub(crate) const VERSIONS: [&str; 3] = ["31", "311", "5"];
 
+/// Options that connect without TLS.
+pub(crate) fn over_tcp(broker: &Broker) -> Vec<String> {
+    let address = broker.plain();
+    ["-h", &address.ip().to_string(), "-p", &address.port().to_string()].map(String::from).into()
+}
+
 /// Options that connect over TLS.
 pub(crate) fn over_tls(broker: &Broker) -> Vec<String> {
     let address = broker.tls();
@@ -53,6 +59,8 @@ pub(crate) fn persistent<'a>(version: &'a str, id: &'a str) -> Vec<&'a str> {
 pub(crate) struct Subscriber {
     child: Child,
     output: Lines,
+    /// Lines of its output that [`message`](Self::message) has seen.
+    seen: usize,
 }
 
 /// Stands in front of each message's line, apart from what the client says about itself.
@@ -62,17 +70,26 @@ impl Subscriber {
     /// Subscribes over TLS and waits until the broker has confirmed it. A message is shown in
     /// `format`, as the client's option `-F` has it.
     pub(crate) fn start(broker: &Broker, format: &str, arguments: &[&str]) -> Self {
-        let subscriber = Self::spawn(broker, format, arguments);
+        Self::start_over(&over_tls(broker), format, arguments)
+    }
+
+    /// The same over a connection of one's choice.
+    pub(crate) fn start_over(connection: &[String], format: &str, arguments: &[&str]) -> Self {
+        let subscriber = Self::spawn_over(connection, format, arguments);
         subscriber.output.wait_for("Subscribed (mid: 1)");
         subscriber
     }
 
     /// The same without the wait: for one that is to be refused.
     pub(crate) fn spawn(broker: &Broker, format: &str, arguments: &[&str]) -> Self {
+        Self::spawn_over(&over_tls(broker), format, arguments)
+    }
+
+    fn spawn_over(connection: &[String], format: &str, arguments: &[&str]) -> Self {
         // Its output is for a pipe and would come in blocks.
         let mut child = Command::new("stdbuf")
             .args(["-oL", "mosquitto_sub", "-d", "-F", &format!("{MARK}{format}")])
-            .args(over_tls(broker))
+            .args(connection)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -80,7 +97,25 @@ impl Subscriber {
             .spawn()
             .expect("mosquitto_sub is installed: tests/run does it");
         let output = Lines::read(child.stdout.take().expect("stdout is piped"));
-        Self { child, output }
+        Self { child, output, seen: 0 }
+    }
+
+    /// The next message, in the order of arrival; `None` when none comes any more.
+    pub(crate) fn message(&mut self) -> Option<String> {
+        loop {
+            let line = self.output.line(self.seen)?;
+            self.seen += 1;
+            if let Some(message) = line.strip_prefix(MARK) {
+                return Some(message.to_owned());
+            }
+        }
+    }
+
+    /// Sends SIGTERM, at which it disconnects, and waits for its end.
+    pub(crate) fn leave(self) {
+        let kill = Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(kill.expect("kill is installed").success());
+        self.wait_exit();
     }
 
     /// Waits until `count` messages have come and gives them in their order.

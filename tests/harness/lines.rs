@@ -97,6 +97,18 @@ impl Lines {
         !timeout.timed_out()
     }
 
+    /// The line of this number, counted from 0, as soon as it has come; `None` when the process
+    /// ends or the deadline passes before.
+    pub(crate) fn line(&self, number: usize) -> Option<String> {
+        let is_awaited = |state: &mut State| state.lines.len() <= number && !state.ended;
+        let changed = &self.0.changed;
+        let state = changed
+            .wait_timeout_while(self.lock(), DEADLINE, is_awaited)
+            .expect("no panic under the lock")
+            .0;
+        state.lines.get(number).cloned()
+    }
+
     /// How many lines came so far: where to go on waiting.
     pub(crate) fn len(&self) -> usize {
         self.lock().lines.len()
