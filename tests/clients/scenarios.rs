@@ -58,12 +58,13 @@ pub(crate) fn will(stage: Stage) {
         meter
     };
     let leaving = with_will(b"left");
-    if leaving.leaves_with_will() {
+    let leaves_with_will = leaving.leaves_with_will();
+    leaving.leave();
+    // The next connection could overtake its DISCONNECT.
+    stage.broker.wait_for_log("disconnected client=\"meter\"");
+    if leaves_with_will {
         let left = Publish::new("will/meter", 2, b"left");
-        leaving.leave();
         assert_eq!(watcher.messages(1), [as_it_comes(&left)]);
-    } else {
-        leaving.leave();
     }
     drop(with_will(b"gone"));
     let gone = as_it_comes(&Publish::new("will/meter", 2, b"gone"));
