@@ -68,7 +68,11 @@ pub(crate) fn will(stage: Stage) {
     }
     drop(with_will(b"gone"));
     let gone = as_it_comes(&Publish::new("will/meter", 2, b"gone"));
-    assert_eq!(watcher.messages(1), [gone.clone()], "the next one, so that no other came before");
+    assert_eq!(
+        watcher.messages(1),
+        std::slice::from_ref(&gone),
+        "the next one, so that no other came before"
+    );
 
     let mut late = stage.client("late");
     late.subscribe("will/#", 2);
