@@ -11,7 +11,9 @@ mod harness;
 #[path = "../conformance/packets.rs"]
 mod packets;
 
+#[allow(dead_code)] // `tests/clients` uses its part, too.
 mod mosquitto;
+#[allow(dead_code)]
 mod rumqtt;
 
 mod dead_letters;

@@ -20,7 +20,7 @@ fn by_topic() -> Rig {
         let strategy = Strategy::HashTopic { patience: Duration::from_secs(PATIENCE) };
         let rule = ShareRule { filter: WildMatch::new("$share/h/*"), strategy };
         settings.sharing.rules.push(rule);
-        settings.limits.receive_maximum = u16::MAX;
+        settings.limits.in_flight = u16::MAX;
     })
 }
 

@@ -32,6 +32,7 @@ fn rig_for(violation: Violation) -> Rig {
     Rig::with(|settings| {
         let limits = &mut settings.limits;
         match violation {
+            ReceiveMaximumExceeded => limits.receive_maximum = 100,
             QosNotSupported => limits.maximum_qos = qos(0),
             RetainNotSupported => limits.retain_available = false,
             WildcardsNotSupported => limits.wildcard_subscriptions = false,

@@ -42,7 +42,7 @@ fn payloads(deliveries: &[Delivery]) -> Vec<String> {
 fn mqtt_4_9_0_1_each_ending_restores_one_place_and_nothing_else_does() {
     // [MQTT-4.9.0-2], section 4.9
     for connect in [v4("w"), v5("w"), v4("w").stored(), v5("w").stored()] {
-        let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 4);
+        let mut rig = Rig::with(|settings| settings.limits.in_flight = 4);
         let watcher = rig.connect(connect);
         rig.subscribe(watcher, "a", 2);
         publish_mixed(&mut rig, 20);
@@ -88,7 +88,7 @@ fn a_refusing_puback_restores_a_place() {
 fn mqtt_3_3_4_10_without_a_place_all_else_is_answered() {
     // [MQTT-4.9.0-3]
     for connect in [v4("w"), v5("w"), v5("w").stored()] {
-        let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 1);
+        let mut rig = Rig::with(|settings| settings.limits.in_flight = 1);
         let watcher = rig.connect(connect);
         rig.subscribe(watcher, "a", 2);
         let sender = rig.connect(v5("p"));
@@ -149,7 +149,7 @@ fn a_full_window_stalls_nothing_over_any_number_of_reconnects() {
     for connect in [v4("w").stored(), v5("w").stored()] {
         for window in [1, 2, 5] {
             let mut rig = Rig::with(|settings| {
-                settings.limits.receive_maximum = window;
+                settings.limits.in_flight = window;
                 settings.limits.max_deliveries = 0;
             });
             let watcher = rig.connect(connect.clone());
@@ -286,7 +286,7 @@ fn firsts(got: &[Delivery], topic: &str, level: u8) -> Vec<String> {
 #[test]
 fn mqtt_4_6_0_5_order_holds_for_each_topic_and_qos_also_behind_a_resume() {
     for connect in [v4("w").stored(), v5("w").stored()] {
-        let mut rig = Rig::with(|settings| settings.limits.receive_maximum = 7);
+        let mut rig = Rig::with(|settings| settings.limits.in_flight = 7);
         let mut watcher = rig.connect(connect.clone());
         rig.subscribe(watcher, "#", 2);
         let sender = rig.connect(v5("p"));

@@ -14,7 +14,12 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let broker = Broker::start_plain();
+        Self::with("")
+    }
+
+    fn with(limits: &str) -> Self {
+        let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+        let broker = Broker::start_configured(|_| format!("{limits}{listener}"));
         let mut watcher = connect(&broker, V5, "watcher", CLEAN);
         watcher.send(r##"82 * 0001 {} "#" 00"##);
         watcher.expect("90 * 0001 {} 00").expect("SUBACK");
@@ -79,8 +84,8 @@ pub(crate) fn ends(socket: &mut Socket, version: Version, code: u8) {
 
 #[test]
 fn one_publish_more_than_receive_maximum_ends_the_connection() {
-    // [MQTT-3.3.4-7], section 3.14.2.1: 0x93. Ours is 100.
-    let mut stage = Stage::new();
+    // [MQTT-3.3.4-7], section 3.14.2.1: 0x93.
+    let mut stage = Stage::with("[limits]\nreceive_maximum = 100\n");
     let mut sender = stage.connect(V5, "sender", STORED);
     for n in 1..=100 {
         sender.send(&format!(r#"34 * "a" {n:04X} {{}} 'x'"#));
