@@ -150,10 +150,16 @@ impl Index {
         }
     }
 
-    /// Adds a segment at the end.
-    pub(super) fn add_segment(&mut self, key: u64, rows: u64, bytes: u32) {
+    /// Adds a segment at the end, for the records that are noted from now on.
+    pub(super) fn begin_segment(&mut self, key: u64) {
+        self.segments.push_back(Segment { key, rows: 0, bytes: 0, live: 0, at: self.now });
+    }
+
+    /// Ends it: all of its records were noted.
+    pub(super) fn end_segment(&mut self, rows: u64, bytes: u32) {
+        let segment = self.segments.back_mut().expect("it was begun");
+        (segment.rows, segment.bytes) = (rows, bytes);
         self.bytes += u64::from(bytes);
-        self.segments.push_back(Segment { key, rows, bytes, live: 0, at: self.now });
     }
 
     /// Takes note of a record of the log.

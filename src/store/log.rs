@@ -38,70 +38,73 @@ impl From<StorageError> for LogError {
 
 /// Writes at the end of the log.
 pub(super) struct Appender<'a, 'txn> {
-    pub(super) table: &'a mut Table<'txn, u64, &'static [u8]>,
-    pub(super) index: &'a mut Index,
+    table: &'a mut Table<'txn, u64, &'static [u8]>,
+    index: &'a mut Index,
     /// The key of the next row.
-    pub(super) next: &'a mut u64,
+    next: &'a mut u64,
+    row: Vec<u8>,
 }
 
-impl Appender<'_, '_> {
-    /// Writes records, as many to a row as fit, and indexes them.
+impl<'a, 'txn> Appender<'a, 'txn> {
+    /// `next` is the key of the next row.
+    pub(super) fn new(
+        table: &'a mut Table<'txn, u64, &'static [u8]>,
+        index: &'a mut Index,
+        next: &'a mut u64,
+    ) -> Self {
+        Self { table, index, next, row: Vec::new() }
+    }
+
+    /// Writes records, as many to a row as fit. Each is indexed as it is read, which is before its
+    /// segment is written: this is the way of each message, so it is gone once.
     pub(super) fn append(&mut self, stream: &[u8]) -> Result<(), LogError> {
         let mut reader = Reader::new(stream);
+        // Where the segment starts that is being filled.
         let mut start = 0;
-        // Those of the row so far, with their ends: read once, as this is the way of each message.
-        let mut records = Vec::new();
         while !reader.is_empty() {
-            let record_start = reader.position();
+            let at = reader.position();
             let record = LogRecord::read(&mut reader);
             let record = record.map_err(|Broken| LogError::Broken(*self.next))?;
             let end = reader.position();
-            if end - start > PAYLOAD && record_start > start {
-                self.write(&stream[start..record_start], &mut records)?;
-                start = record_start;
+            if at > start && end - start > PAYLOAD {
+                self.write(&stream[start..at])?;
+                start = at;
             }
-            records.push((record, end - start));
-            if end - start > PAYLOAD {
-                self.write(&stream[start..end], &mut records)?;
-                start = end;
+            if at == start {
+                self.index.begin_segment(*self.next);
             }
+            self.index.apply(record, place(*self.next, at - start, end - start));
         }
         if start < stream.len() {
-            self.write(&stream[start..], &mut records)?;
+            self.write(&stream[start..])?;
         }
         Ok(())
     }
 
-    fn write(
-        &mut self,
-        bytes: &[u8],
-        records: &mut Vec<(LogRecord<'_>, usize)>,
-    ) -> Result<(), LogError> {
+    /// Ends a segment: writes its rows.
+    fn write(&mut self, records: &[u8]) -> Result<(), LogError> {
         let first = *self.next;
-        let mut follow = bytes.len().div_ceil(PAYLOAD);
+        let mut follow = records.len().div_ceil(PAYLOAD);
         let rows = follow as u64;
-        for part in bytes.chunks(PAYLOAD) {
+        for part in records.chunks(PAYLOAD) {
             follow -= 1;
-            let key = *self.next;
-            let mut row = self.table.insert_reserve(key, HEADER + part.len())?;
-            fill(row.as_mut(), key, follow, part);
-            drop(row);
+            fill(&mut self.row, *self.next, follow, part);
+            // Not `insert_reserve`: that makes a value of zeros and copies it first.
+            self.table.insert(*self.next, self.row.as_slice())?;
             *self.next += 1;
         }
-        add_segment(self.index, first, rows, bytes)?;
-        let mut start = 0;
-        for (record, end) in records.drain(..) {
-            self.index.apply(record, place(first, start, end));
-            start = end;
-        }
+        let bytes = u32::try_from(records.len()).map_err(|_| LogError::Broken(first))?;
+        self.index.end_segment(rows, bytes);
         Ok(())
     }
 }
 
-fn fill(row: &mut [u8], key: u64, follow: usize, part: &[u8]) {
+fn fill(row: &mut Vec<u8>, key: u64, follow: usize, part: &[u8]) {
     let follow = u32::try_from(follow).expect("a record is shorter than 4 GiB");
-    row[4..HEADER].copy_from_slice(&follow.to_le_bytes());
-    row[HEADER..].copy_from_slice(part);
+    row.clear();
+    row.extend_from_slice(&[0; 4]);
+    row.extend_from_slice(&follow.to_le_bytes());
+    row.extend_from_slice(part);
     let checksum = checksum(key, &row[4..]);
     row[..4].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -144,15 +147,12 @@ fn place(segment: u64, start: usize, end: usize) -> Place {
     Place { segment, offset, len }
 }
 
-fn add_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {
-    let bytes = u32::try_from(records.len()).map_err(|_| LogError::Broken(key))?;
-    index.add_segment(key, rows, bytes);
-    Ok(())
-}
-
 fn index_segment(index: &mut Index, key: u64, rows: u64, records: &[u8]) -> Result<(), LogError> {
-    add_segment(index, key, rows, records)?;
-    for_each_record(key, records, |record, place| index.apply(record, place))
+    let bytes = u32::try_from(records.len()).map_err(|_| LogError::Broken(key))?;
+    index.begin_segment(key);
+    for_each_record(key, records, |record, place| index.apply(record, place))?;
+    index.end_segment(rows, bytes);
+    Ok(())
 }
 
 /// Reads the whole log into the empty `index`; gives the key of its next row. `settle` is called

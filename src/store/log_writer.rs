@@ -57,7 +57,7 @@ impl<'a> LogWriter<'a> {
     }
 
     fn append(&mut self, log: &mut Log<'_>, stream: &[u8]) -> Result<(), Fault> {
-        Appender { table: log, index: self.index, next: self.next_row }.append(stream)?;
+        Appender::new(log, self.index, self.next_row).append(stream)?;
         self.index.settle();
         Ok(())
     }
