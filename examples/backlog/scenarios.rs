@@ -169,6 +169,7 @@ fn load(owner: u64, first: u64) -> Load {
         count: WINDOW,
         bytes: 1 << 20,
         expired_by: None,
+        after_lazy: true,
     }
 }
 

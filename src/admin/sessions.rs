@@ -90,6 +90,7 @@ fn load(snapshot: &Snapshot, owner: SessionId, after: u64, count: u64) -> Result
         count: u32::try_from(count).unwrap_or(u32::MAX),
         bytes: COPY_BYTES,
         expired_by: None,
+        after_lazy: true,
     };
     snapshot.copies(load).map_err(|error| error.to_string())
 }

@@ -342,7 +342,7 @@ fn body_load(batch: &Batch) -> Load {
         last = death.entry.message;
     }
     let (count, bytes) = (u32::MAX, u32::MAX); // All of the range: other copies may lie between.
-    Load { owner: batch.owner, first, last, count, bytes, expired_by: None }
+    Load { owner: batch.owner, first, last, count, bytes, expired_by: None, after_lazy: true }
 }
 
 /// The next copies of an owner that ended.
@@ -350,7 +350,7 @@ fn rest_load(batch: &Batch) -> Option<Load> {
     let rest = batch.rest.as_ref()?;
     let (first, last) = (rest.next?, rest.last);
     let (count, bytes) = (LOADED as u32, LOADED_BYTES);
-    Some(Load { owner: batch.owner, first, last, count, bytes, expired_by: None })
+    Some(Load { owner: batch.owner, first, last, count, bytes, expired_by: None, after_lazy: true })
 }
 
 #[cfg(test)]

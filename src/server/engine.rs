@@ -435,8 +435,7 @@ impl Step<'_> {
             // and the next start would take the difference for downtime.
             let checkpoint = Checkpoint { at: self.now, unix_ms: clock::unix_ms() };
             let last = turn.last_record();
-            // A load's answer has to know all that was decided before it was asked for.
-            let wanted = self.work.wanted || !turn.loads.is_empty();
+            let wanted = self.work.wanted || turn.loads.iter().any(|load| load.after_lazy);
             let disk = engine.disk();
             disk.submit(&mut turn.records, &mut turn.loads, last, wanted, checkpoint);
             if !turn.letters.is_empty() {

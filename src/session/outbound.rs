@@ -304,6 +304,7 @@ impl Outbound {
             count: u32::MAX,
             bytes: u32::MAX,
             expired_by: None,
+            after_lazy: true,
         });
         self.loading
     }

@@ -136,6 +136,8 @@ pub struct Queue {
     waiting: Option<Waiting>,
     /// How many of the first in `ready` [`find`](Self::find) found unfit.
     passed: usize,
+    /// The newest copy that ever left.
+    last_taken: MessageId,
     /// Of `ready`.
     soonest_expiry: Option<Timestamp>,
     /// How many copies up to `in_doubt_until` an earlier run may have sent.
@@ -153,6 +155,7 @@ impl Queue {
             tail: Tail::default(),
             waiting: None,
             passed: 0,
+            last_taken: MessageId::default(),
             soonest_expiry: None,
             in_doubt: 0,
             in_doubt_until: MessageId::default(),
@@ -266,6 +269,7 @@ impl Queue {
         if at < self.passed {
             self.passed = 0;
         }
+        self.last_taken = self.last_taken.max(entry.message);
         self.ready_bytes -= u64::from(entry.size);
         self.lose(totals, 1, u64::from(entry.size));
         if self.ready.is_empty() {
@@ -292,6 +296,8 @@ impl Queue {
         self.ready = kept;
         self.passed = 0;
         self.soonest_expiry = self.ready.iter().filter_map(|entry| entry.expires).min();
+        let last = expired.iter().map(|entry| entry.message).max();
+        self.last_taken = self.last_taken.max(last.unwrap_or_default());
         let bytes: u64 = expired.iter().map(|entry| u64::from(entry.size)).sum();
         self.ready_bytes -= bytes;
         self.lose(totals, expired.len() as u64, bytes);
@@ -349,7 +355,8 @@ impl Queue {
         if self.waiting.is_some() {
             return None;
         }
-        let load = load?;
+        // What the store knows of copies that never left is never old.
+        let load = load.map(|load| Load { after_lazy: load.first <= self.last_taken, ..load })?;
         self.waiting = Some(Waiting { load, is_void: false });
         self.tail.asked();
         Some(load)
@@ -372,6 +379,7 @@ impl Queue {
             self.tail.take(entry.size);
             if loaded.load.expired_by.is_some() {
                 self.lose(totals, 1, u64::from(entry.size));
+                self.last_taken = self.last_taken.max(entry.message);
                 expired.push(entry);
             } else {
                 let entry = self.judge(entry);
@@ -436,3 +444,6 @@ pub(super) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
         (one, other) => one.or(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,9 @@ impl Tail {
             return None;
         }
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Some(Load { owner, first: self.next, last: LAST, count, bytes, expired_by: None })
+        let first = self.next;
+        let (last, expired_by, after_lazy) = (LAST, None, true);
+        Some(Load { owner, first, last, count, bytes, expired_by, after_lazy })
     }
 
     /// Asks for those that expired by `now`.

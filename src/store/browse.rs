@@ -36,8 +36,9 @@ impl Snapshot {
             let (_, mut index, _) = read_index(&self.read)?;
             let mut oldest = |owner: &OwnerId| {
                 let (first, last) = (MessageId(0), MessageId(u64::MAX));
-                let load =
-                    Load { owner: *owner, first, last, count: 1, bytes: 0, expired_by: None };
+                let (owner, count, bytes) = (*owner, 1, 0);
+                let (expired_by, after_lazy) = (None, true);
+                let load = Load { owner, first, last, count, bytes, expired_by, after_lazy };
                 let loaded = load::load(&self.read, &mut index, load)?;
                 Ok(loaded.copies.first().map(|stored| stored.message.received))
             };

@@ -92,7 +92,9 @@ pub(super) fn read_all(database: &mut Database, records: &[Record]) -> Result<()
 /// How many copies of a queue can be read.
 fn read_queue(database: &mut Database, owner: OwnerId) -> Result<u64, StoreError> {
     let (first, last) = (MessageId(0), MessageId(u64::MAX));
-    let mut load = Load { owner, first, last, count: u32::MAX, bytes: PART, expired_by: None };
+    let (expired_by, after_lazy) = (None, true);
+    let mut load =
+        Load { owner, first, last, count: u32::MAX, bytes: PART, expired_by, after_lazy };
     let mut count = 0;
     loop {
         let loaded = database.load(load)?;

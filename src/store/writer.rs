@@ -42,6 +42,9 @@ struct Shared {
     path: PathBuf,
 }
 
+/// Bytes of lazy records that wait for nobody.
+const LARGE: usize = 1024 * 1024;
+
 /// Between commits that only go on with work of the store's own.
 const WORK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -110,6 +113,8 @@ impl Store {
         pending.batch.checkpoint = checkpoint;
         let is_waiting = !pending.batch.is_empty();
         pending.urgent |= wanted && is_waiting;
+        // All at once, later, would keep who waits then for long.
+        pending.urgent |= pending.batch.size().memory >= LARGE;
         if pending.in_flight.plus(pending.batch.size()).exceeds(self.shared.limit) {
             self.shared.full.store(true, Ordering::Relaxed);
             // Connections wait for room, and lazy records alone would start no commit.

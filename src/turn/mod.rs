@@ -158,6 +158,9 @@ pub struct Load {
     pub bytes: u32,
     /// Only those that were never sent and expire at this time or before.
     pub expired_by: Option<Timestamp>,
+    /// Whether the answer has to know of lazy records too, so that these do not wait any longer:
+    /// some of the range may have left its queue in this run.
+    pub after_lazy: bool,
 }
 
 /// The answer to a [`Load`]: what of it is there, in the order of the messages.

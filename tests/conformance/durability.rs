@@ -490,3 +490,27 @@ fn applying_what_is_stored_gives_the_same_answers() {
         assert!(again.iter().all(|d| d.dup));
     }
 }
+
+#[test]
+fn a_backlog_is_taken_without_a_commit() {
+    let mut rig = with_offline_owner();
+    let sender = rig.connect(v5("p"));
+    for n in 0..1000 {
+        rig.publish(sender, q1(1, "a", &n.to_string()));
+    }
+    let owner = rig.connect(v5("owner").stored());
+    rig.hold_commits();
+    let mut taken = Vec::new();
+    while taken.len() < 1000 {
+        let deliveries = rig.deliveries(owner);
+        assert!(!deliveries.is_empty(), "{} came", taken.len());
+        for delivery in deliveries {
+            taken.push(String::from_utf8_lossy(&delivery.message.payload).into_owned());
+            rig.send(owner, puback(delivery.packet_id.expect("QoS 1").get()));
+        }
+        rig.answer_loads();
+    }
+    assert_eq!(taken, (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());
+    rig.commit();
+    assert!(rig.store.copies.is_empty());
+}

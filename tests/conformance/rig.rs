@@ -47,7 +47,7 @@ pub(crate) struct Rig {
     pending: Vec<Record>,
     committed: RecordNumber,
     held: Vec<(RecordNumber, Outgoing)>,
-    /// With the last record before each: a store answers in its order.
+    /// With the last record before each that its answer has to know: a store answers in its order.
     loads: Vec<(RecordNumber, Ask)>,
     outboxes: BTreeMap<ConnectionId, Outbox>,
     holds_commits: bool,
@@ -413,7 +413,14 @@ impl Rig {
         format!("{records:?} {loads:?} {events:?}").hash(&mut self.digest);
         self.pending.append(&mut self.turn.records);
         let last = self.turn.last_record();
-        self.loads.extend(self.turn.loads.drain(..).map(|load| (last, Ask::Copies(load))));
+        let lazy = self.pending.iter().rev().take_while(|record| record.is_lazy()).count();
+        let last_urgent = RecordNumber(last.0 - lazy as u64);
+        self.loads.extend(
+            self.turn
+                .loads
+                .drain(..)
+                .map(|load| (if load.after_lazy { last } else { last_urgent }, Ask::Copies(load))),
+        );
         self.loads.extend(self.turn.letters.drain(..).map(|load| (last, Ask::Letters(load))));
         self.events.append(&mut self.turn.events);
         for (until, outgoing) in self.turn.take_output().collect::<Vec<_>>() {

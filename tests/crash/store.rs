@@ -46,6 +46,7 @@ pub(crate) fn all(owner: OwnerId) -> Load {
         count: u32::MAX,
         bytes: u32::MAX,
         expired_by: None,
+        after_lazy: true,
     }
 }
 

@@ -345,8 +345,10 @@ impl Engine {
 
     fn finish(&mut self) {
         self.events.append(&mut self.turn.events);
-        let wanted = std::mem::take(&mut self.wanted) || !self.turn.loads.is_empty();
-        if wanted || !self.turn.records.is_empty() || !self.turn.letters.is_empty() {
+        let wanted =
+            std::mem::take(&mut self.wanted) || self.turn.loads.iter().any(|load| load.after_lazy);
+        let has_asks = !self.turn.loads.is_empty() || !self.turn.letters.is_empty();
+        if wanted || !self.turn.records.is_empty() || has_asks {
             let unix_ms = unix_ms(self.now, self.jumped);
             let checkpoint = Checkpoint { at: self.time(), unix_ms };
             self.storage.submit(&mut self.turn, wanted, checkpoint, self.now);

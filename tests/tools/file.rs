@@ -57,6 +57,7 @@ pub(crate) fn loads(model: &Model) -> Vec<Load> {
         count: u32::MAX,
         bytes: u32::MAX,
         expired_by: None,
+        after_lazy: true,
     };
     owners.map(all).collect()
 }

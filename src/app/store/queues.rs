@@ -109,6 +109,7 @@ impl Queue {
             count: PAGE,
             bytes,
             expired_by: None,
+            after_lazy: true,
         };
         let loaded = database.load(load);
         let loaded = loaded.map_err(|error| Unreadable { owner: self.owner, error })?;

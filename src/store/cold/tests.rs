@@ -53,6 +53,7 @@ fn all(owner: u64) -> Load {
         count: u32::MAX,
         bytes: u32::MAX,
         expired_by: None,
+        after_lazy: true,
     }
 }
 
