@@ -72,8 +72,10 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(id) else {
                 continue;
             };
-            for stored in &loaded.copies {
-                session.outbound.fill(owner, stored.copy.message, &stored.message);
+            if !session.outbound.all_told() {
+                for stored in &loaded.copies {
+                    session.outbound.fill(owner, stored.copy.message, &stored.message);
+                }
             }
             lost += session.outbound.loaded(loaded.load).len() as u64;
         }
