@@ -237,6 +237,7 @@ impl Database {
         transaction.set_quick_repair(self.source.is_large());
         let stream = batch.map_or(&[][..], |batch| &batch.log);
         self.index.now = state.checkpoint.at;
+        self.index.lately.rest();
         LogWriter {
             transaction: &transaction,
             index: &mut self.index,

@@ -18,6 +18,7 @@ use crate::turn::{Backlog, Copy, MessageId, OwnerId, SessionId};
 use super::cold::{ChunkKey, Cold};
 use super::entry::{Change, Entry, NEVER, sooner};
 use super::record::LogRecord;
+use super::segments::Segments;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -88,6 +89,8 @@ pub(super) struct Index {
     copies: usize,
     /// Segments that loads read since the last move; see [`load`](super::load::load).
     pub(super) scattered: usize,
+    /// Some of those.
+    pub(super) lately: Segments,
     /// The time of segments that are added.
     pub(super) now: Timestamp,
     /// What is not in the log.

@@ -20,19 +20,22 @@ use super::fault::Fault;
 use super::index::{Candidate, Index, Place, Source};
 use super::log::{self, LOG, LogError, for_each_record};
 use super::record::{LogRecord, read_body};
+use super::segments::Segments;
 
-/// Rows that are kept while one load is answered.
+/// Rows of `bodies` that are kept while one load is answered.
 const KEPT_ROWS: usize = 64;
 
 /// Answers a load. What it reads of the log is counted: when many queues wait in each segment,
 /// all of the log is read for each of them, so that it is better sorted by owner.
 pub(super) fn load(read: &ReadTransaction, index: &mut Index, load: Load) -> Result<Loaded, Fault> {
     let found = find(read, index, load)?;
-    let mut reader = CopyReader::new(read, index)?;
+    let lately = std::mem::take(&mut index.lately);
+    let mut reader = CopyReader::new(read, index, lately)?;
     let copies = found.sources.iter().map(|source| reader.stored(*source));
     let copies = copies.collect::<Result<_, _>>()?;
-    let segments = reader.segments_read;
-    index.scattered += segments;
+    let (lately, segments_read) = (reader.lately, reader.segments_read);
+    index.lately = lately;
+    index.scattered += segments_read;
     index.cold.trim();
     let Found { has_more, soonest_expiry, .. } = found;
     Ok(Loaded { load, copies, has_more, soonest_expiry })
@@ -166,7 +169,7 @@ fn merge(
 pub(super) struct CopyReader<'a> {
     index: &'a Index,
     log: ReadOnlyTable<u64, &'static [u8]>,
-    segments: BTreeMap<u64, Vec<u8>>,
+    lately: Segments,
     segments_read: usize,
     chunks: ReadOnlyTable<RowKey, &'static [u8]>,
     chunk: Option<(ChunkKey, Vec<u8>)>,
@@ -181,11 +184,15 @@ struct Bodies {
 }
 
 impl<'a> CopyReader<'a> {
-    pub(super) fn new(read: &ReadTransaction, index: &'a Index) -> Result<Self, Fault> {
+    pub(super) fn new(
+        read: &ReadTransaction,
+        index: &'a Index,
+        lately: Segments,
+    ) -> Result<Self, Fault> {
         Ok(Self {
             index,
             log: read.open_table(LOG)?,
-            segments: BTreeMap::new(),
+            lately,
             segments_read: 0,
             chunks: read.open_table(COLD)?,
             chunk: None,
@@ -221,19 +228,11 @@ impl<'a> CopyReader<'a> {
     }
 
     fn log_record(&mut self, place: Place) -> Result<LogRecord<'_>, Fault> {
-        if self.segments.len() >= KEPT_ROWS && !self.segments.contains_key(&place.segment) {
-            self.segments.clear();
-        }
-        let segment = match self.segments.entry(place.segment) {
-            Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(slot) => {
-                let rows = self.index.rows(place.segment).expect("a place is in a segment");
-                let mut records = Vec::new();
-                log::read_segment(&self.log, place.segment, rows, &mut records)?;
-                self.segments_read += 1;
-                slot.insert(records)
-            }
-        };
+        let segment = self.lately.get(place.segment, |records| {
+            let rows = self.index.rows(place.segment).expect("a place is in a segment");
+            self.segments_read += 1;
+            log::read_segment(&self.log, place.segment, rows, records)
+        })?;
         let record = LogRecord::read(&mut Reader::new(bytes_at(segment, place)));
         Ok(record.map_err(|Broken| LogError::Broken(place.segment))?)
     }

@@ -51,6 +51,7 @@ mod proof;
 mod record;
 mod restore;
 mod row;
+mod segments;
 mod source;
 mod space;
 mod suspicion;

@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::index::Index;
 use super::load::CopyReader;
 use super::row::RowKey;
+use super::segments::Segments;
 use super::whole::for_each_row;
 
 /// All that is stored, as records.
@@ -70,7 +71,7 @@ fn queues(
 ) -> Result<(Vec<Copy>, BTreeMap<OwnerId, Backlog>), Fault> {
     let (mut backlogs, places) = index.backlogs();
     let chunks = index.cold.add_backlogs(&mut backlogs);
-    let mut reader = CopyReader::new(read, index)?;
+    let mut reader = CopyReader::new(read, index, Segments::default())?;
     let copies = places.iter().map(|place| reader.log_copy(*place));
     let mut copies = copies.collect::<Result<Vec<_>, _>>()?;
     let (rows, states) = (read.open_table(COLD)?, read.open_table(COLD_INDEX)?);
@@ -79,7 +80,7 @@ fn queues(
         let chunk = index.cold.chunk(key).and_then(|chunk| chunk.copies()).unwrap_or_default();
         let others = chunk.iter().enumerate().filter(|(_, it)| !it.is_gone && !it.is_waiting());
         let others: Vec<usize> = others.map(|(position, _)| position).collect();
-        let mut reader = CopyReader::new(read, index)?;
+        let mut reader = CopyReader::new(read, index, Segments::default())?;
         for position in others {
             copies.push(reader.copy_of_chunk(key, position)?);
         }
