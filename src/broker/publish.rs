@@ -10,10 +10,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::Broker;
 use crate::auth::{Access, Who};
+use crate::config::Limits;
 use crate::mqtt::packet::{PacketId, Payload, Publish};
 use crate::mqtt::reply::{Ack, Reply};
-use crate::mqtt::topic;
 use crate::mqtt::{Message, QoS, ReasonCode, Version};
+use crate::session::Session;
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
 use crate::turn::{Event, Record, RecordNumber, SessionId, StoreState, Turn};
@@ -39,21 +40,18 @@ impl Broker {
         turn: &mut Turn,
     ) -> Result<(), Violation> {
         let limits = &self.settings.limits;
-        let (alias_maximum, levels) = (limits.topic_alias_maximum, limits.topic_levels);
         let session = self.sessions.get_mut(&id).expect("a session in use is there");
         let link = session.link.as_mut().expect("a packet comes by a link");
         link.messages_in += 1;
         link.payload_in += publish.payload.as_slice().len() as u64;
-        let alias = publish.topic_alias;
-        let topic = session.inbound.resolve_topic(publish.topic, alias, alias_maximum)?;
-        topic::check_name(&topic, levels).map_err(|_| Violation::TopicTooDeep)?;
+        let topic = session.inbound.resolve_topic(publish.topic, publish.topic_alias, limits)?;
         if let Some(packet_id) = publish.packet_id {
-            if self.is_duplicate(id, &publish, packet_id, turn) {
+            if is_duplicate(session, &publish, packet_id, turn) {
                 return Ok(());
             }
-            self.check_quota(id)?;
+            check_quota(session, limits.receive_maximum, self.committed)?;
         }
-        self.check_publish_available(&publish)?;
+        check_publish_available(limits, &publish)?;
         if let Some(refusal) = self.refuse_publish(id, &publish, &topic) {
             self.refuse(id, &publish, &topic, &refusal, now, turn);
             return Ok(());
@@ -93,51 +91,11 @@ impl Broker {
         self.route(message, publisher, until, now, turn)
     }
 
-    /// A QoS 2 PUBLISH that we have already is acknowledged again, and that is all
-    /// `[MQTT-4.3.3-10]`.
-    fn is_duplicate(
-        &mut self,
-        id: SessionId,
-        publish: &Publish<'_>,
-        packet_id: PacketId,
-        turn: &mut Turn,
-    ) -> bool {
-        let session = self.session(id);
-        let is_duplicate =
-            publish.qos == QoS::ExactlyOnce && session.inbound.is_duplicate(packet_id);
-        if is_duplicate {
-            session.reply(turn, Reply::PubRec(ack(packet_id, ReasonCode::SUCCESS, None)));
-        }
-        is_duplicate
-    }
-
-    fn check_quota(&mut self, id: SessionId) -> Result<(), Violation> {
-        let (maximum, committed) = (self.settings.limits.receive_maximum, self.committed);
-        let session = self.session(id);
-        let has_quota = session.inbound.has_quota(maximum, committed);
-        if session.version == Version::V5 && !has_quota {
-            return Err(Violation::ReceiveMaximumExceeded);
-        }
-        Ok(())
-    }
-
-    /// Not for what was taken before the limit was set, and is sent again.
-    fn check_publish_available(&self, publish: &Publish<'_>) -> Result<(), Violation> {
-        let limits = &self.settings.limits;
-        if publish.qos as u8 > limits.maximum_qos as u8 {
-            return Err(Violation::QosNotSupported);
-        }
-        if publish.retain && !limits.retain_available {
-            return Err(Violation::RetainNotSupported);
-        }
-        Ok(())
-    }
-
     fn refuse_publish(
         &mut self,
         id: SessionId,
         publish: &Publish<'_>,
-        topic: &str,
+        topic: &Arc<str>,
     ) -> Option<Refusal> {
         if !self.may_publish(id, topic) {
             let why = "no right to publish to this topic";
@@ -167,17 +125,22 @@ impl Broker {
     }
 
     /// Nobody publishes to `$dead/…` and `$SYS/…`; else the ACL decides.
-    pub(super) fn may_publish(&self, id: SessionId, topic: &str) -> bool {
+    fn may_publish(&self, id: SessionId, topic: &str) -> bool {
+        if self.acl.is_none() {
+            return !self.is_ours(topic);
+        }
         let session = &self.sessions[&id];
         let who = Who { user: session.user.as_deref(), client_id: &session.client_id };
         self.allows_publish(who, topic)
     }
 
     pub(super) fn allows_publish(&self, who: Who<'_>, topic: &str) -> bool {
-        let is_ours =
-            self.settings.dead_letters.topic.is_letter(topic) || topic.starts_with("$SYS/");
         let acl = self.acl.as_ref();
-        !is_ours && acl.is_none_or(|acl| acl.allows(who, Access::Publish, topic))
+        !self.is_ours(topic) && acl.is_none_or(|acl| acl.allows(who, Access::Publish, topic))
+    }
+
+    fn is_ours(&self, topic: &str) -> bool {
+        topic.starts_with("$SYS/") || self.settings.dead_letters.topic.is_letter(topic)
     }
 
     /// The publisher keeps its message: it is told so, or, in 3.1.1, where it can't be, the
@@ -251,6 +214,9 @@ impl Broker {
             Payload::Shared(payload) => {
                 (Bytes::copy_from_slice(&publish.properties), payload.clone())
             }
+            Payload::Borrowed(payload) if publish.properties.is_empty() => {
+                (Bytes::new(), Bytes::copy_from_slice(payload))
+            }
             Payload::Borrowed(payload) => {
                 let mut both = BytesMut::with_capacity(publish.properties.len() + payload.len());
                 both.extend_from_slice(&publish.properties);
@@ -271,6 +237,44 @@ impl Broker {
             past: None,
         }
     }
+}
+
+/// A QoS 2 PUBLISH that we have already is acknowledged again, and that is all
+/// `[MQTT-4.3.3-10]`.
+fn is_duplicate(
+    session: &mut Session,
+    publish: &Publish<'_>,
+    packet_id: PacketId,
+    turn: &mut Turn,
+) -> bool {
+    let is_duplicate = publish.qos == QoS::ExactlyOnce && session.inbound.is_duplicate(packet_id);
+    if is_duplicate {
+        session.reply(turn, Reply::PubRec(ack(packet_id, ReasonCode::SUCCESS, None)));
+    }
+    is_duplicate
+}
+
+fn check_quota(
+    session: &mut Session,
+    maximum: u16,
+    committed: RecordNumber,
+) -> Result<(), Violation> {
+    let has_quota = session.inbound.has_quota(maximum, committed);
+    if session.version == Version::V5 && !has_quota {
+        return Err(Violation::ReceiveMaximumExceeded);
+    }
+    Ok(())
+}
+
+/// Not for what was taken before the limit was set, and is sent again.
+fn check_publish_available(limits: &Limits, publish: &Publish<'_>) -> Result<(), Violation> {
+    if publish.qos as u8 > limits.maximum_qos as u8 {
+        return Err(Violation::QosNotSupported);
+    }
+    if publish.retain && !limits.retain_available {
+        return Err(Violation::RetainNotSupported);
+    }
+    Ok(())
 }
 
 /// An acknowledgement.

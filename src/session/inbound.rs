@@ -8,7 +8,9 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::violation::Violation;
+use crate::config::Limits;
 use crate::mqtt::packet::PacketId;
+use crate::mqtt::topic;
 use crate::turn::RecordNumber;
 
 /// The inbound half of a session.
@@ -35,17 +37,18 @@ impl Inbound {
         self.last_topic = None;
     }
 
-    /// The Topic Name of a PUBLISH, by its alias where it has one.
+    /// The Topic Name of a PUBLISH, by its alias where it has one. It is a Topic Name, of no more
+    /// levels than we take.
     pub fn resolve_topic(
         &mut self,
         topic: &str,
         alias: Option<NonZeroU16>,
-        maximum: u16,
+        limits: &Limits,
     ) -> Result<Arc<str>, Violation> {
         let Some(alias) = alias else {
-            return Ok(self.shared_topic(topic));
+            return self.shared_topic(topic, limits);
         };
-        if alias.get() > maximum {
+        if alias.get() > limits.topic_alias_maximum {
             return Err(Violation::TopicAliasTooLarge);
         }
         let index = usize::from(alias.get()) - 1;
@@ -56,21 +59,20 @@ impl Inbound {
         if self.aliases.len() <= index {
             self.aliases.resize(index + 1, None);
         }
-        let topic = self.shared_topic(topic);
+        let topic = self.shared_topic(topic, limits)?;
         self.aliases[index] = Some(topic.clone());
         Ok(topic)
     }
 
-    /// Many clients publish to one topic only: its name is made once.
-    fn shared_topic(&mut self, topic: &str) -> Arc<str> {
-        match &self.last_topic {
-            Some(last) if **last == *topic => last.clone(),
-            _ => {
-                let topic: Arc<str> = topic.into();
-                self.last_topic = Some(topic.clone());
-                topic
-            }
+    /// Many clients publish to one topic only: its name is checked and made once.
+    fn shared_topic(&mut self, topic: &str, limits: &Limits) -> Result<Arc<str>, Violation> {
+        if let Some(last) = self.last_topic.as_ref().filter(|last| ***last == *topic) {
+            return Ok(last.clone());
         }
+        topic::check_name(topic, limits.topic_levels).map_err(|_| Violation::TopicTooDeep)?;
+        let topic: Arc<str> = topic.into();
+        self.last_topic = Some(topic.clone());
+        Ok(topic)
     }
 
     /// Whether one more PUBLISH of QoS > 0 keeps to our Receive Maximum, when all up to
