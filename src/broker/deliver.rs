@@ -50,21 +50,21 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> usize {
-        let mut targets = std::mem::take(&mut self.targets);
-        self.subscriptions.matches(&message.topic, publisher, &mut targets);
+        let mut route = std::mem::take(&mut self.route);
+        route.find(&self.subscriptions, &message.topic, publisher);
         let mut publication = Publication::new(message, until);
-        let count = targets.len();
-        for target in targets.drain(..) {
+        for target in route.targets() {
             self.deliver(&mut publication, target, now, turn);
         }
-        self.targets = targets;
+        let count = route.targets().len();
+        self.route = route;
         count
     }
 
     fn deliver(
         &mut self,
         publication: &mut Publication<'_>,
-        target: Target,
+        target: &Target,
         now: Timestamp,
         turn: &mut Turn,
     ) {
@@ -73,10 +73,7 @@ impl Broker {
         if self.groups.contains_key(&target.owner) {
             return self.deliver_to_group(publication, target.owner, qos, now, turn);
         }
-        let Some(session) = self.sessions.get(&target.owner) else {
-            return;
-        };
-        if !may_receive(self.acl.as_ref(), session, &publication.message.topic) {
+        if self.acl.is_some() && !self.may_session_receive(target.owner, publication.message) {
             return; // Filtered, as mosquitto does: its filter is wider than its rights.
         }
         if qos == QoS::AtMostOnce {
@@ -89,12 +86,14 @@ impl Broker {
     pub(super) fn deliver_qos0(
         &mut self,
         publication: &Publication<'_>,
-        target: Target,
+        target: &Target,
         retain: bool,
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let session = self.sessions.get_mut(&target.owner).expect("the caller looked it up");
+        let Some(session) = self.sessions.get_mut(&target.owner) else {
+            return;
+        };
         let Some(link) = &session.link else {
             return;
         };
@@ -103,7 +102,7 @@ impl Broker {
             self.counters.qos0_dropped += 1;
             Some((DeadReason::QueueFull, "outbox_full"))
         } else {
-            let (ids, until) = (target.subscription_ids, publication.until);
+            let (ids, until) = (target.subscription_ids.clone(), publication.until);
             let sent = session.send_qos0(message, retain, ids, until, turn);
             sent.err().map(|reason| (reason, reason.as_str()))
         };
@@ -126,7 +125,7 @@ impl Broker {
     pub(super) fn deliver_queued(
         &mut self,
         publication: &mut Publication<'_>,
-        target: Target,
+        target: &Target,
         qos: QoS,
         retain: bool,
         now: Timestamp,
@@ -134,8 +133,10 @@ impl Broker {
     ) {
         let owner = target.owner;
         let mut entry = self.new_entry(publication, qos, retain);
-        entry.subscription_ids = target.subscription_ids;
-        let session = self.sessions.get_mut(&owner).expect("the caller looked it up");
+        entry.subscription_ids = target.subscription_ids.clone();
+        let Some(session) = self.sessions.get_mut(&owner) else {
+            return;
+        };
         let stored = session.stored;
         if stored {
             publication.record(turn);
@@ -252,9 +253,9 @@ impl Broker {
         }
         let target = Target { owner, qos, retain_as_published: retain, subscription_ids: None };
         if qos == QoS::AtMostOnce {
-            self.deliver_qos0(publication, target, retain, now, turn);
+            self.deliver_qos0(publication, &target, retain, now, turn);
         } else {
-            self.deliver_queued(publication, target, qos, retain, now, turn);
+            self.deliver_queued(publication, &target, qos, retain, now, turn);
         }
     }
 
@@ -280,19 +281,16 @@ impl Broker {
     }
 
     /// Whether anybody has a subscription for a topic.
-    pub(super) fn has_subscribers(&mut self, topic: &str) -> bool {
-        let mut targets = std::mem::take(&mut self.targets);
-        self.subscriptions.matches(topic, None, &mut targets);
-        let is_any = !targets.is_empty();
-        self.targets = targets;
-        is_any
+    pub(super) fn has_subscribers(&mut self, topic: &Arc<str>) -> bool {
+        self.route.find(&self.subscriptions, topic, None);
+        !self.route.targets().is_empty()
     }
 
     /// Why a publish has to be refused for one of its owners, before any of them gets it.
     pub(super) fn refuses(
         &mut self,
         publisher: SessionId,
-        topic: &str,
+        topic: &Arc<str>,
         qos: QoS,
         size: u32,
     ) -> Option<String> {
@@ -300,10 +298,10 @@ impl Broker {
         if qos == QoS::AtMostOnce || !(letters_full || self.settings.overflow.may_refuse()) {
             return None;
         }
-        let mut targets = std::mem::take(&mut self.targets);
-        self.subscriptions.matches(topic, Some(publisher), &mut targets);
-        let mut owners = targets.iter().filter(|target| target.qos != QoS::AtMostOnce);
-        let refusal = owners.find_map(|target| {
+        self.route.find(&self.subscriptions, topic, Some(publisher));
+        let targets = self.route.targets().iter();
+        let mut owners = targets.filter(|target| target.qos != QoS::AtMostOnce);
+        owners.find_map(|target| {
             let name = self.full_queue(target.owner, size)?;
             let full = format!("the queue of {name} is full");
             match self.settings.overflow.of(&name, topic) {
@@ -311,9 +309,12 @@ impl Broker {
                 _ if letters_full => Some(format!("{full}, and so is the dead letter store")),
                 _ => None,
             }
-        });
-        self.targets = targets;
-        refusal
+        })
+    }
+
+    fn may_session_receive(&self, id: SessionId, message: &Message) -> bool {
+        let session = self.sessions.get(&id);
+        session.is_some_and(|session| may_receive(self.acl.as_ref(), session, &message.topic))
     }
 
     /// The name of an owner whose queue has no room for a copy of `size` bytes.

@@ -40,7 +40,7 @@ use crate::auth::{Acl, Identity};
 use crate::config::Settings;
 use crate::metrics::{Counters, Traffic};
 use crate::mqtt::packet::{Connect, Packet};
-use crate::router::{Retained, Subscriptions, Target};
+use crate::router::{Retained, Route, Subscriptions};
 use crate::session::Session;
 use crate::session::queue::Totals;
 use crate::session::violation::Violation;
@@ -107,8 +107,8 @@ pub struct Broker {
     /// Memberships in share groups.
     memberships: usize,
     load: Load,
-    /// Kept only for its capacity.
-    targets: Vec<Target>,
+    /// Of the last message.
+    route: Route,
 }
 
 impl Broker {
@@ -147,7 +147,7 @@ impl Broker {
             connected: 0,
             memberships: 0,
             load: Load::default(),
-            targets: Vec::new(),
+            route: Route::default(),
         }
     }
 

@@ -103,9 +103,9 @@ impl Broker {
         let qos = message.qos.min_with(subscription.options.qos);
         let target = Target { owner, qos, retain_as_published: true, subscription_ids };
         if qos == QoS::AtMostOnce {
-            self.deliver_qos0(&publication, target, true, now, turn);
+            self.deliver_qos0(&publication, &target, true, now, turn);
         } else {
-            self.deliver_queued(&mut publication, target, qos, true, now, turn);
+            self.deliver_queued(&mut publication, &target, qos, true, now, turn);
         }
     }
 }

@@ -4,9 +4,11 @@
 //! Invariant: what comes out depends on what was put in and its order alone, never on a hash seed.
 
 pub mod retained;
+pub mod route;
 pub mod share;
 pub mod trie;
 
 pub use retained::Retained;
+pub use route::Route;
 pub use share::{Member, ShareGroup};
 pub use trie::{Entry, Subscriptions, Target};
