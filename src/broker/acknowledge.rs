@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Broker;
 use super::dead_letter::Death;
 use super::publish::ack;
+use super::pump::remove_sent;
 use super::timer::Timer;
 use crate::mqtt::packet::Ack;
 use crate::mqtt::reply::Reply;
@@ -24,7 +25,8 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let Some(sent) = self.session(id).outbound.find(packet.packet_id) else {
+        let session = self.session(id);
+        let Some(sent) = session.outbound.find(packet.packet_id) else {
             return Ok(()); // Of a message that went to another member, or died, meanwhile.
         };
         if sent.entry.qos != QoS::AtLeastOnce {
@@ -33,7 +35,7 @@ impl Broker {
         if packet.reason.is_error() {
             self.reject(id, packet);
         } else {
-            self.remove_sent(id, packet.packet_id, turn);
+            remove_sent(session, packet.packet_id, turn);
         }
         self.pump(id, now, turn);
         Ok(())
@@ -107,7 +109,8 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let Some(sent) = self.session(id).outbound.find(packet.packet_id) else {
+        let session = self.session(id);
+        let Some(sent) = session.outbound.find(packet.packet_id) else {
             return Ok(());
         };
         if sent.entry.qos != QoS::ExactlyOnce {
@@ -116,7 +119,7 @@ impl Broker {
         if !sent.pubrec_arrived {
             return Err(Violation::EarlyPubComp);
         }
-        self.remove_sent(id, packet.packet_id, turn);
+        remove_sent(session, packet.packet_id, turn);
         self.pump(id, now, turn);
         Ok(())
     }

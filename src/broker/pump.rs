@@ -7,6 +7,7 @@ use super::deliver::{may_receive, surplus};
 use super::timer::Timer;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::PacketId;
+use crate::session::Session;
 use crate::session::outbound::Offer;
 use crate::session::queue::{Queue, Totals};
 use crate::time::Timestamp;
@@ -42,15 +43,17 @@ impl Broker {
         if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
             turn.loads.extend(session.next_load());
         }
+        let has_retained = !session.retained_pending.is_empty();
         let has_groups = !session.groups.is_empty() && session.can_take();
         self.watch_acks(id);
-        let session = self.session(id);
         if has_groups {
-            for group in session.groups.clone() {
+            for group in self.session(id).groups.clone() {
                 self.dispatch(group, now, turn);
             }
         }
-        self.send_retained(id, now, turn);
+        if has_retained {
+            self.send_retained(id, now, turn);
+        }
     }
 
     /// Copies came from the store.
@@ -148,19 +151,18 @@ impl Broker {
         }
         self.watch_expiry(owner);
     }
+}
 
-    /// What was sent under `packet_id` is acknowledged: it leaves, lazily.
-    pub(super) fn remove_sent(&mut self, id: SessionId, packet_id: PacketId, turn: &mut Turn) {
-        let session = self.session(id);
-        let Some(sent) = session.outbound.remove(packet_id) else {
-            return;
-        };
-        if sent.stored {
-            let (owner, message) = (sent.owner, sent.entry.message);
-            let number = turn.record(Record::Removed { owner, message, lazy: true });
-            if session.stored {
-                session.newest = number;
-            }
+/// What was sent under `packet_id` is acknowledged: it leaves, lazily.
+pub(super) fn remove_sent(session: &mut Session, packet_id: PacketId, turn: &mut Turn) {
+    let Some(sent) = session.outbound.remove(packet_id) else {
+        return;
+    };
+    if sent.stored {
+        let (owner, message) = (sent.owner, sent.entry.message);
+        let number = turn.record(Record::Removed { owner, message, lazy: true });
+        if session.stored {
+            session.newest = number;
         }
     }
 }

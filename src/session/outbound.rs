@@ -244,9 +244,13 @@ impl Outbound {
         self.in_flight.remove(at)
     }
 
-    /// The largest ordinal of `id` that was used, then, if need be, those a round before.
+    /// Where `id` is. The first is looked at first, as most clients acknowledge in the order of
+    /// sending; then the largest ordinal of `id` that was used, and those a round before.
     fn position(&self, id: PacketId) -> Option<usize> {
         let front = self.in_flight.front()?.ordinal;
+        if packet_id(front) == id {
+            return Some(0);
+        }
         let last = self.next_ordinal.checked_sub(1)?;
         let behind = (last % 65_535 + 65_535 - (u64::from(id.get()) - 1)) % 65_535;
         let mut candidate = last.checked_sub(behind)?;
