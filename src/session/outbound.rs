@@ -348,7 +348,7 @@ impl Session {
                     break;
                 };
                 let delivery = delivery(&sent.entry, message, id, true);
-                if codec::publish_size(&delivery, version) > limit {
+                if !codec::publish_fits(&delivery, version, limit) {
                     too_large.extend(self.outbound.take(at));
                     continue;
                 }
@@ -378,7 +378,7 @@ impl Session {
         let message = offer.entry.body.clone().expect("the caller loaded it");
         let in_doubt = offer.entry.in_doubt;
         let probe = delivery(&offer.entry, message, packet_id(0), in_doubt);
-        if codec::publish_size(&probe, version) > limit {
+        if !codec::publish_fits(&probe, version, limit) {
             return Err((offer, DeadReason::TooLarge));
         }
         let (ordinal, reserved) = self.next_ordinal(turn);
@@ -425,7 +425,7 @@ impl Session {
             subscription_ids,
             topic_alias: None,
         };
-        if codec::publish_size(&delivery, link.version) > link.packet_size_max {
+        if !codec::publish_fits(&delivery, link.version, link.packet_size_max) {
             return Err(DeadReason::TooLarge);
         }
         if until == RecordNumber::default() && link.version == Version::V5 {

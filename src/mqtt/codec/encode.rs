@@ -7,6 +7,11 @@ use crate::mqtt::reply::{Ack, AckList, ConnAck, Disconnect, EncodeContext, Topic
 use crate::mqtt::{Delivery, PacketId, QoS, ReasonCode, Reply, Version};
 use crate::time::Timestamp;
 
+/// Of a PUBLISH, without what its message and its Subscription Identifiers take: fixed header,
+/// length of the topic, Packet Identifier, Property Length, Message Expiry Interval, Topic Alias.
+const HEAD_AT_MOST: usize = 5 + 2 + 2 + 4 + 5 + 3;
+const SUBSCRIPTION_ID_AT_MOST: usize = 1 + 4;
+
 /// Appends `reply`.
 ///
 /// `limit` is the client's Maximum Packet Size: a Reason String that would exceed it is left out
@@ -81,6 +86,14 @@ pub fn encode_publish_head(delivery: &Delivery, context: EncodeContext, out: &mu
         put_variable(out, subscription_id as usize);
     }
     out.extend_from_slice(&message.properties);
+}
+
+/// Whether the whole PUBLISH is at most `limit` bytes on the wire. It is counted exactly near the
+/// limit only.
+pub fn publish_fits(delivery: &Delivery, version: Version, limit: usize) -> bool {
+    let ids = delivery.subscription_ids.as_deref().map_or(0, <[u32]>::len);
+    let at_most = delivery.message.size() + HEAD_AT_MOST + ids * SUBSCRIPTION_ID_AT_MOST;
+    at_most <= limit || publish_size(delivery, version) <= limit
 }
 
 /// Bytes of the whole PUBLISH on the wire. Above [`super::LARGEST_PACKET`] it cannot be encoded.

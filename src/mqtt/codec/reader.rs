@@ -81,11 +81,16 @@ impl<'a> Reader<'a> {
 
     /// A Topic Name, or nothing in its place.
     pub(super) fn topic_name(&mut self) -> Result<&'a str, DecodeError> {
-        let topic = self.string()?;
-        if has_wildcard(topic) {
-            return Err(DecodeError::WildcardInTopicName);
+        let bytes = self.binary()?;
+        let topic = str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?;
+        if !has_byte(bytes, |byte| matches!(byte, 0 | b'+' | b'#')) {
+            return Ok(topic);
         }
-        Ok(topic)
+        Err(if bytes.contains(&0) {
+            DecodeError::NullCharacter
+        } else {
+            DecodeError::WildcardInTopicName
+        })
     }
 
     pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {

@@ -6,7 +6,8 @@ use super::{context, encoded, generate};
 use crate::mqtt::Reply;
 use crate::mqtt::Version::{V5, V31, V311};
 use crate::mqtt::codec::{
-    LARGEST_PACKET, client, connect_version, decode, encode_publish_head, publish_size,
+    LARGEST_PACKET, client, connect_version, decode, encode_publish_head, publish_fits,
+    publish_size,
 };
 use crate::mqtt::packet::Packet;
 
@@ -38,6 +39,8 @@ fn what_the_server_writes_is_read() {
         assert_eq!(client::decode(&bytes, version), Ok(Some((reply.clone(), bytes.len()))));
         if let Reply::Publish(delivery) = reply {
             assert_eq!(publish_size(&delivery, version), bytes.len());
+            assert!(publish_fits(&delivery, version, bytes.len()));
+            assert!(!publish_fits(&delivery, version, bytes.len() - 1));
             let mut head = Vec::new();
             encode_publish_head(&delivery, context(version), &mut head);
             assert_eq!([&head[..], &delivery.message.payload].concat(), bytes);
