@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::clock::{self, Clock};
 use super::handle::Seen;
-use super::outbox::{Outbox, Peer};
+use super::outbox::{Opened, Outbox, Peer};
 use super::slots::Slots;
 use super::traffic::Traffic;
 use super::work::{By, Work};
@@ -29,7 +29,13 @@ use crate::mqtt::Packet;
 use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
 use crate::time::{Timestamp, WallClock};
-use crate::turn::{CloseCause, ConnectionId, Event, LetterLoad, Load, Record, RecordNumber, Turn};
+use crate::turn::{
+    CloseCause, ConnectionId, Event, LetterLoad, Load, Outgoing, Record, RecordNumber, Turn,
+};
+
+/// Output of a batch of packets that is appended together. Meanwhile an outbox may pass its limit
+/// without the core's knowledge: by no more than these.
+const TOGETHER: usize = 64;
 
 /// What the engine asks of the store.
 pub(super) trait Disk: Send + Sync {
@@ -353,9 +359,14 @@ impl Step<'_> {
         self.call(|broker, now, turn| broker.handle_connect(id, who, connect, now, turn));
     }
 
-    /// A packet came.
+    /// A packet came. What it brings is appended with that of the next packets, or at the end of
+    /// the step.
     pub(super) fn packet(&mut self, id: ConnectionId, packet: Packet<'_>) {
-        self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+        let Core { broker, turn, .. } = &mut *self.core;
+        broker.handle_packet(id, packet, self.now, turn);
+        if turn.send.len() + turn.held.len() >= TOGETHER {
+            self.append();
+        }
     }
 
     /// A connection ends.
@@ -397,32 +408,41 @@ impl Step<'_> {
     pub(super) fn call(&mut self, handle: impl FnOnce(&mut Broker, Timestamp, &mut Turn)) {
         handle(&mut self.core.broker, self.now, &mut self.core.turn);
         self.append();
+    }
+
+    /// Appends output, and tells the core which outboxes are full now.
+    fn append(&mut self) {
+        self.append_output();
         while let Some(outbox) = self.work.overflowed.pop() {
             if let Some(full) = outbox.take_fullness() {
                 let Core { broker, turn, .. } = &mut *self.core;
                 broker.handle_outbox(outbox.id(), full, self.now, turn);
-                self.append();
+                self.append_output();
             }
         }
     }
 
-    /// Appends output, in the order of the decisions.
-    fn append(&mut self) {
+    /// Appends output, in the order of the decisions. An outbox stays open as long as it is told
+    /// more.
+    fn append_output(&mut self) {
         let Core { turn, slots, .. } = &mut *self.core;
-        for (until, outgoing) in turn.take_output() {
-            let Some(outbox) = slots.get(outgoing.connection) else {
-                continue;
-            };
-            let appended = match until {
-                Some(until) => outbox.hold(until, outgoing.output, self.committed, self.now),
-                None => outbox.send(outgoing.output, self.now),
-            };
-            self.work.note(outbox, appended);
+        let mut opened: Option<Opened<'_>> = None;
+        for (until, Outgoing { connection, output }) in turn.take_output() {
+            if opened.as_ref().is_none_or(|opened| opened.outbox().id() != connection) {
+                self.work.close(opened.take());
+                let outbox = slots.get(connection);
+                opened = outbox.and_then(|outbox| outbox.open(self.committed, self.now));
+            }
+            if let Some(opened) = &mut opened {
+                opened.append(until, output);
+            }
         }
+        self.work.close(opened);
     }
 
     /// Hands the records to the store. Events come with who is at the other end.
-    fn finish(self) -> Vec<(Event, Option<Peer>)> {
+    fn finish(mut self) -> Vec<(Event, Option<Peer>)> {
+        self.append();
         let engine = self.engine;
         let core = self.core;
         if !self.work.listed.is_empty() {

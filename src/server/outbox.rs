@@ -12,7 +12,7 @@ mod order;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use tokio::net::tcp::OwnedWriteHalf;
@@ -174,36 +174,15 @@ impl Outbox {
         state.maximum_packet_size = size.unwrap_or(usize::MAX);
     }
 
-    /// Output that needs no record: leaves at once, unless it has to stay behind what waits.
-    pub(super) fn send(&self, output: Output, now: Timestamp) -> Appended {
-        let mut state = self.lock();
-        if state.closing {
-            return Appended::default();
-        }
-        if state.order.may_pass(&output) {
-            state.append(output, now);
-            return self.claim(&mut state, false);
-        }
-        state.hold(RecordNumber(0), output)
-    }
-
-    /// Output that leaves when `until` is on disk; `committed` is.
-    pub(super) fn hold(
-        &self,
-        until: RecordNumber,
-        output: Output,
+    /// Opens it for output, unless it is closed. All up to `committed` is on disk.
+    pub(super) fn open(
+        self: &Arc<Self>,
         committed: RecordNumber,
         now: Timestamp,
-    ) -> Appended {
-        let mut state = self.lock();
-        if state.closing {
-            return Appended::default();
-        }
-        if until <= committed && state.order.is_empty() {
-            state.append(output, now);
-            return self.claim(&mut state, false);
-        }
-        state.hold(until, output)
+    ) -> Option<Opened<'_>> {
+        let state = self.lock();
+        let (held, list) = (false, false);
+        (!state.closing).then_some(Opened { outbox: self, state, committed, now, held, list })
     }
 
     /// Lets go what waited for `committed`, and wakes the task for it. Whether more waits.
@@ -372,6 +351,50 @@ impl Outbox {
     }
 }
 
+/// An outbox that somebody appends to.
+pub(super) struct Opened<'a> {
+    outbox: &'a Arc<Outbox>,
+    state: MutexGuard<'a, State>,
+    committed: RecordNumber,
+    now: Timestamp,
+    /// Whether output waits that was appended here.
+    held: bool,
+    /// Whether it is the first that waits.
+    list: bool,
+}
+
+impl<'a> Opened<'a> {
+    /// Whose outbox it is.
+    pub(super) fn outbox(&self) -> &'a Arc<Outbox> {
+        self.outbox
+    }
+
+    /// Appends output that leaves when `until` is on disk, or, where it needs no record, at once,
+    /// unless it has to stay behind what waits.
+    pub(super) fn append(&mut self, until: Option<RecordNumber>, output: Output) {
+        let state = &mut *self.state;
+        if state.closing {
+            return;
+        }
+        let leaves = match until {
+            Some(until) => until <= self.committed && state.order.is_empty(),
+            None => state.order.may_pass(&output),
+        };
+        if leaves {
+            return state.append(output, self.now);
+        }
+        state.order.hold(until.unwrap_or_default(), output);
+        self.held = true;
+        self.list |= !std::mem::replace(&mut state.listed, true);
+    }
+
+    /// Sees that somebody writes what was appended.
+    pub(super) fn close(mut self) -> Appended {
+        let claimed = self.outbox.claim(&mut self.state, false);
+        Appended { held: self.held, list: self.list, ..claimed }
+    }
+}
+
 /// What who has the right to write does next.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -399,15 +422,6 @@ impl State {
             }
         }
         self.unwritten += self.queue.len() - before;
-    }
-
-    fn hold(&mut self, until: RecordNumber, output: Output) -> Appended {
-        self.order.hold(until, output);
-        Appended {
-            held: true,
-            list: !std::mem::replace(&mut self.listed, true),
-            ..Appended::default()
-        }
     }
 
     fn take_free(&mut self) -> Option<OwnedWriteHalf> {

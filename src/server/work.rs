@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::outbox::{Appended, Buffer, Next, Outbox, SLICES};
+use super::outbox::{Buffer, Next, Opened, Outbox, SLICES};
 use super::traffic::Traffic;
 
 /// Writes at the end of one turn; the tasks of other connections are woken.
@@ -40,7 +40,12 @@ pub(super) struct Work {
 
 impl Work {
     /// What appending to an outbox asks for.
-    pub(super) fn note(&mut self, outbox: &Arc<Outbox>, appended: Appended) {
+    pub(super) fn close(&mut self, opened: Option<Opened<'_>>) {
+        let Some(opened) = opened else {
+            return;
+        };
+        let outbox = opened.outbox();
+        let appended = opened.close();
         self.wanted |= appended.held;
         if let Some(half) = appended.claimed {
             self.write.push((Arc::clone(outbox), half));

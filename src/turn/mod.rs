@@ -94,12 +94,12 @@ impl Turn {
     /// Takes `send` and `held` in the order of the decisions; what is held comes with the record
     /// that it waits for.
     pub fn take_output(&mut self) -> impl Iterator<Item = (Option<RecordNumber>, Outgoing)> {
-        let mut held = self.held.drain(..).peekable();
+        let mut held = self.held.drain(..);
         let mut send = self.send.drain(..);
         let mut taken = 0;
         std::iter::from_fn(move || {
-            if let Some(held) = held.next_if(|held| held.after <= taken) {
-                return Some((Some(held.until), held.outgoing));
+            if held.as_slice().first().is_some_and(|held| held.after <= taken) {
+                return held.next().map(|held| (Some(held.until), held.outgoing));
             }
             taken += 1;
             send.next().map(|outgoing| (None, outgoing))
