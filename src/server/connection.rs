@@ -318,26 +318,25 @@ impl Inbound {
 
     /// Takes a batch in one turn: how much is done with, or `None` when others have filled the
     /// store since it was decoded. So what is pending goes over its bound by one turn at most.
-    fn take(&self, batch: Batch<'_>, len: usize) -> Option<usize> {
+    fn take(&self, mut batch: Batch<'_>, len: usize) -> Option<usize> {
         let seat = &self.seat;
         let needs_store = batch.needs_store();
-        let Batch { packets, used, error } = batch;
-        if packets.is_empty() && error.is_none() {
-            return Some(used);
+        if batch.packets.is_empty() && batch.error.is_none() {
+            return Some(batch.used);
         }
-        seat.engine.traffic().received(used);
+        seat.engine.traffic().received(batch.used);
         let id = seat.outbox.id();
-        let broken = error.is_some();
+        let broken = batch.error.is_some();
         let mut is_late = false;
         seat.turn(|step| {
             is_late = needs_store && seat.engine.is_full();
             if is_late {
                 return;
             }
-            for packet in packets {
+            for packet in batch.packets.drain(..) {
                 step.packet(id, packet);
             }
-            if let Some(error) = error {
+            if let Some(error) = &batch.error {
                 let reason = error.reason();
                 let why = error.to_string().into();
                 step.close(id, CloseCause::Malformed { reason, why });
@@ -350,7 +349,7 @@ impl Inbound {
             seat.outbox.close();
             return Some(len);
         }
-        Some(used)
+        Some(batch.used)
     }
 
     /// The packets, or `None` when the store has no room for them.

@@ -2,7 +2,7 @@
 //! is left of a packet that is not whole yet. Memory grows with what arrives, never with what a
 //! length field announces.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -20,7 +20,12 @@ const READ: usize = 64 * 1024;
 /// A smaller rest is copied in front of the next read, so that packets are decoded from one piece.
 const SMALL: usize = 4 * 1024;
 
+/// Packets that a thread keeps room for.
+const ROOM: usize = 512;
+
 thread_local! {
+    /// Without packets.
+    static SPARE: Cell<Vec<Packet<'static>>> = const { Cell::new(Vec::new()) };
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
@@ -97,7 +102,7 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Decodes what is whole. Big payloads are copied, so that no lock is held for it later.
     pub(super) fn decode(bytes: &'a [u8], version: Version, limit: usize) -> Self {
-        let mut batch = Self { packets: Vec::new(), used: 0, error: None };
+        let mut batch = Self { packets: SPARE.take(), used: 0, error: None };
         loop {
             match codec::decode(&bytes[batch.used..], version, limit) {
                 Ok(Some((mut packet, size))) => {
@@ -126,6 +131,18 @@ impl<'a> Batch<'a> {
                     | Packet::Disconnect(_)
             )
         })
+    }
+}
+
+/// The memory of its packets is for the next batch.
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut packets = std::mem::take(&mut self.packets);
+        if packets.capacity() <= ROOM {
+            packets.clear();
+            // Collecting in place, for another lifetime: nothing is left that lived for the first.
+            SPARE.set(packets.into_iter().map(|_| unreachable!("it is cleared")).collect());
+        }
     }
 }
 

@@ -72,3 +72,16 @@ fn a_full_store_stops_only_what_needs_it() {
     assert!(!decode(&[0x40, 2, 0, 1, 0xE0, 0]).needs_store());
     assert!(decode(&[PINGREQ.to_vec(), publish(1)].concat()).needs_store());
 }
+
+#[test]
+fn a_batch_has_the_memory_of_the_one_before() {
+    let bytes = PINGREQ.repeat(100);
+    let first = decode(&bytes);
+    let memory = (first.packets.as_ptr().addr(), first.packets.capacity());
+    drop(first);
+    let second = decode(&bytes[..2]);
+    assert_eq!((second.packets.as_ptr().addr(), second.packets.capacity()), memory);
+    drop(second);
+    drop(decode(&PINGREQ.repeat(ROOM + 1)));
+    assert_eq!(decode(&[]).packets.capacity(), 0, "too much to be kept");
+}
