@@ -434,10 +434,11 @@ impl Step<'_> {
                 opened = outbox.and_then(|outbox| outbox.open(self.committed, self.now));
             }
             if let Some(opened) = &mut opened {
-                opened.append(until, output);
+                opened.append(until, output, &mut self.work.stencil);
             }
         }
         self.work.close(opened);
+        self.work.stencil.clear();
     }
 
     /// Hands the records to the store. Events come with who is at the other end.

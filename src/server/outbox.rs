@@ -9,6 +9,7 @@
 
 mod buffer;
 mod order;
+mod stencil;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ use crate::turn::{ConnectionId, Output, RecordNumber};
 
 pub(super) use buffer::{Buffer, SHARED_FROM, SLICES};
 pub use order::Order;
+pub(super) use stencil::Stencil;
 
 /// Who is at the other end, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,8 +190,9 @@ impl Outbox {
     /// Lets go what waited for `committed`, and wakes the task for it. Whether more waits.
     pub(super) fn release(&self, committed: RecordNumber, now: Timestamp) -> bool {
         let mut state = self.lock();
+        let mut stencil = Stencil::default();
         while let Some(output) = state.order.pop(committed) {
-            state.append(output, now);
+            state.append(output, now, &mut stencil);
         }
         state.listed = !state.order.is_empty();
         let listed = state.listed;
@@ -371,7 +374,12 @@ impl<'a> Opened<'a> {
 
     /// Appends output that leaves when `until` is on disk, or, where it needs no record, at once,
     /// unless it has to stay behind what waits.
-    pub(super) fn append(&mut self, until: Option<RecordNumber>, output: Output) {
+    pub(super) fn append(
+        &mut self,
+        until: Option<RecordNumber>,
+        output: Output,
+        stencil: &mut Stencil,
+    ) {
         let state = &mut *self.state;
         if state.closing {
             return;
@@ -381,7 +389,7 @@ impl<'a> Opened<'a> {
             None => state.order.may_pass(&output),
         };
         if leaves {
-            return state.append(output, self.now);
+            return state.append(output, self.now, stencil);
         }
         state.order.hold(until.unwrap_or_default(), output);
         self.held = true;
@@ -405,7 +413,7 @@ pub(super) enum Next {
 }
 
 impl State {
-    fn append(&mut self, output: Output, now: Timestamp) {
+    fn append(&mut self, output: Output, now: Timestamp, stencil: &mut Stencil) {
         let Output::Packet(reply) = output else {
             return self.close();
         };
@@ -415,6 +423,9 @@ impl State {
             Reply::Publish(delivery) if delivery.message.payload.len() > SHARED_FROM => {
                 self.queue.append(|bytes| codec::encode_publish_head(&delivery, context, bytes));
                 self.queue.share(delivery.message.payload.clone());
+            }
+            Reply::Publish(delivery) => {
+                self.queue.append(|bytes| stencil.append(delivery, context, bytes));
             }
             reply => {
                 let limit = self.maximum_packet_size;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::outbox::{Buffer, Next, Opened, Outbox, SLICES};
+use super::outbox::{Buffer, Next, Opened, Outbox, SLICES, Stencil};
 use super::traffic::Traffic;
 
 /// Writes at the end of one turn; the tasks of other connections are woken.
@@ -36,6 +36,7 @@ pub(super) struct Work {
     pub(super) overflowed: Vec<Arc<Outbox>>,
     /// Whether output of this turn waits for the disk.
     pub(super) wanted: bool,
+    pub(super) stencil: Stencil,
 }
 
 impl Work {

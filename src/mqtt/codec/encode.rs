@@ -21,10 +21,7 @@ const SUBSCRIPTION_ID_AT_MOST: usize = 1 + 4;
 pub fn encode(reply: &Reply, context: EncodeContext, limit: usize, out: &mut Vec<u8>) {
     let version = context.version;
     match reply {
-        Reply::Publish(delivery) => {
-            encode_publish_head(delivery, context, out);
-            out.extend_from_slice(&delivery.message.payload);
-        }
+        Reply::Publish(delivery) => encode_publish(delivery, context, out),
         Reply::PubAck(ack) => put_ack(Kind::PubAck, ack, version, limit, out),
         Reply::PubRec(ack) => put_ack(Kind::PubRec, ack, version, limit, out),
         Reply::PubRel(ack) => put_ack(Kind::PubRel, ack, version, limit, out),
@@ -55,6 +52,20 @@ pub fn smallest_size(reply: &Reply, version: Version) -> usize {
     let mut out = Vec::new();
     encode(reply, EncodeContext { version, now: Timestamp(0) }, 0, &mut out);
     out.len()
+}
+
+/// Appends a PUBLISH.
+pub fn encode_publish(delivery: &Delivery, context: EncodeContext, out: &mut Vec<u8>) {
+    encode_publish_head(delivery, context, out);
+    out.extend_from_slice(&delivery.message.payload);
+}
+
+/// Gives an encoded PUBLISH that has a Packet Identifier another one.
+pub fn set_packet_id(publish: &mut [u8], packet_id: PacketId) {
+    let last_of_length = publish[1..].iter().position(|&byte| byte & 0x80 == 0);
+    let (_, rest) = publish.split_at_mut(2 + last_of_length.expect("it was encoded"));
+    let topic = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+    rest[2 + topic..][..2].copy_from_slice(&packet_id.get().to_be_bytes());
 }
 
 /// Appends a PUBLISH without its payload, so that a big one can be written from where it is.

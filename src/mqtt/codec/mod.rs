@@ -20,6 +20,9 @@ mod tests;
 
 pub use connect::connect_version;
 pub use decode::decode;
-pub use encode::{encode, encode_publish_head, publish_fits, publish_size, smallest_size};
+pub use encode::{
+    encode, encode_publish, encode_publish_head, publish_fits, publish_size, set_packet_id,
+    smallest_size,
+};
 pub use error::DecodeError;
 pub use frame::LARGEST_PACKET;
