@@ -180,8 +180,8 @@ async fn first_packet(link: &mut Link, carry: &mut Carry, limit: usize) -> io::R
     loop {
         let read = |cx: &mut Context<'_>| carry.poll_read(link, cx, |bytes| (0, judge(bytes)));
         match poll_fn(read).await? {
-            Some(Some(first)) => return Ok(first),
-            Some(None) => {}
+            Some((_, Some(first))) => return Ok(first),
+            Some((_, None)) => {}
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }

@@ -4,12 +4,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::engine::{Engine, Live, Step};
@@ -22,6 +23,10 @@ use crate::turn::CloseCause;
 
 /// For what is written last.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes that a client may have handled while others wait: one that never stops sending has them
+/// wait for no more than this takes.
+const SHARE: usize = 64 * 1024;
 
 /// For the client to close its side, so that what we wrote last is not lost by a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -150,12 +155,14 @@ impl Connection {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut share = SHARE;
         loop {
             if let Poll::Ready(end) = self.poll_output(cx) {
                 return Poll::Ready(end);
             }
             match self.poll_input(cx) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(read)) if read < share => share -= read,
+                Poll::Ready(Ok(_)) => return give_way(cx),
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 // This task's own turns only leave a mark.
                 Poll::Pending if self.inbound.seat.outbox.is_signaled() => {}
@@ -164,8 +171,8 @@ impl Connection {
         }
     }
 
-    /// Handles one batch.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    /// Handles one batch; says how many bytes it read.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, End>> {
         if self.closing || self.is_choked() {
             return Poll::Pending;
         }
@@ -175,12 +182,12 @@ impl Connection {
                 return Poll::Pending;
             }
             self.ready = carry.again(|bytes| inbound.handle(bytes));
-            return if self.ready { Poll::Pending } else { Poll::Ready(Ok(())) };
+            return if self.ready { Poll::Pending } else { Poll::Ready(Ok(0)) };
         }
         match ready!(carry.poll_read(link, cx, |bytes| inbound.handle(bytes))) {
-            Ok(Some(ready)) => {
+            Ok(Some((read, ready))) => {
                 self.ready = ready;
-                Poll::Ready(Ok(()))
+                Poll::Ready(Ok(read))
             }
             Ok(None) => {
                 let flushed = !self.broken && inbound.seat.outbox.is_flushed();
@@ -288,7 +295,7 @@ impl Connection {
             };
             poll_fn(read).await
         };
-        while let Ok(Ok(Some(()))) = timeout_at(until, discard()).await {}
+        while let Ok(Ok(Some(_))) = timeout_at(until, discard()).await {}
     }
 }
 
@@ -300,6 +307,12 @@ impl Writing {
         let why = "the client does not read what it is sent";
         Poll::Ready(End::Gone(CloseCause::Network(why.into())))
     }
+}
+
+/// Lets all others go first, also those whose sockets the runtime has not looked at yet.
+fn give_way(cx: &mut Context<'_>) -> Poll<End> {
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
 }
 
 impl Inbound {

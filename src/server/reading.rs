@@ -40,13 +40,13 @@ impl Carry {
     }
 
     /// Reads once and gives `handle` all that is there. It says how much of that is done with; the
-    /// rest stays. `Ok(None)` is the end of the stream.
+    /// rest stays. Gives how many bytes were read, too; `Ok(None)` is the end of the stream.
     pub(super) fn poll_read<T>(
         &mut self,
         link: &mut Link,
         cx: &mut Context<'_>,
         handle: impl FnOnce(&[u8]) -> (usize, T),
-    ) -> Poll<io::Result<Option<T>>> {
+    ) -> Poll<io::Result<Option<(usize, T)>>> {
         BUFFER.with_borrow_mut(|buffer| {
             let start = if self.0.len() <= SMALL { self.0.len() } else { 0 };
             buffer[..start].copy_from_slice(&self.0[..start]);
@@ -63,7 +63,7 @@ impl Carry {
                 self.0.extend_from_slice(&buffer[..count]);
                 self.again(handle)
             };
-            Poll::Ready(Ok(Some(result)))
+            Poll::Ready(Ok(Some((count, result))))
         })
     }
 

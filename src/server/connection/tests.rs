@@ -1,6 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::super::rig::{self, CONNECT, LONG, Served};
 use super::*;
@@ -59,6 +60,37 @@ async fn a_packet_larger_than_a_read_arrives_whole() {
     let packet = [&fixed, &PUBLISH[2..], &payload, &PINGREQ].concat();
     served.client.write_all(&packet).await.unwrap();
     assert_eq!(read(&mut served, 6).await, [PUBACK.as_slice(), &PINGRESP].concat());
+}
+
+/// A client whose unread bytes fill several reads.
+async fn flooding(engine: &Arc<Engine>) -> (Served, usize) {
+    let ours = TcpSocket::new_v4().unwrap();
+    ours.set_recv_buffer_size(1 << 20).unwrap();
+    ours.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = ours.listen(1).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    client.write_all(CONNECT).await.unwrap();
+    let (outbox, task) = rig::admitted(engine, socket, None, LONG);
+    let mut served = Served { client, outbox: outbox.await.unwrap(), task };
+    assert_eq!(read(&mut served, 4).await, [0x20, 2, 0, 0]);
+    let publish = [0x30, 3, 0, 1, b't'];
+    let sent = served.client.try_write(&publish.repeat(1 << 20)).unwrap();
+    (served, sent)
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_sending_gives_way_after_its_share() {
+    let (engine, _) = rig::engine();
+    let received = || engine.traffic().so_far().bytes_received as usize;
+    let (_served, sent) = flooding(&engine).await;
+    let before = received();
+    while received() == before {
+        yield_now().await;
+    }
+    let taken = received() - before;
+    assert!(taken < 128 << 10, "{taken} bytes of {sent} in one go");
+    assert!(sent > 192 << 10, "there was more to take");
 }
 
 #[tokio::test]
