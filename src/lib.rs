@@ -39,6 +39,8 @@
 //!   holds for them, too. [`server::Listener`] is in the clear or TLS, [`net::certs`] makes
 //!   certificates for development, [`server::Access`] says who may connect, [`auth::Acl`] who may
 //!   do what.
+//! - Connections are served by the threads of that runtime. Small messages cost least with one
+//!   worker thread, as the command has it: see "What bounds it" below.
 //! - A directory has one broker, a process has as many as it likes. A broker that is in the way
 //!   is [`store::StoreError::InUse`].
 //! - The log goes to `tracing`, mostly with the target `kedgemq`; who subscribes sees it.
@@ -64,6 +66,15 @@
 //! One thread (`store/writer.rs`) owns the data file. `turn::Record` is the one vocabulary of
 //! durable change: the store writes it, gives it back at start, and
 //! `Broker::restore` applies it.
+//!
+//! # What bounds it
+//!
+//! The command runs the connections on one worker thread (`worker_threads`). A second one waits for
+//! the lock about as often as it gets it, and moves the broker's state from one CPU's cache to the
+//! other's: at full load small messages cost more and fewer pass. So one CPU for this thread, and
+//! a part of another for the storage thread, is where this shape ends. The next step would be
+//! several brokers in one process, each with its clients and its thread, that hand messages to
+//! each other in batches; finer locks would not end the moving.
 //!
 //! # The way of one QoS 1 PUBLISH
 //!

@@ -35,6 +35,8 @@ pub struct Config {
     pub certs: PathBuf,
     /// Names of the made server certificate, besides those that it always has.
     pub cert_names: Vec<String>,
+    /// Threads that serve the connections.
+    pub worker_threads: usize,
     /// How log lines look.
     pub log_format: LogFormat,
     /// How much is logged.
@@ -95,6 +97,7 @@ impl Config {
             data,
             certs,
             cert_names,
+            worker_threads: file.worker_threads.map_or(1, |count| count.get()),
             log_format: flags.log_format.unwrap_or(file.log.format),
             log_level: flags.log_level.unwrap_or(file.log.level),
             listeners,

@@ -26,6 +26,8 @@ pub struct File {
     pub certs: Option<PathBuf>,
     /// Further names of the made server certificate.
     pub cert_names: Vec<String>,
+    /// Threads that serve the connections; otherwise one.
+    pub worker_threads: Option<Count<1, 1024>>,
     /// The log.
     pub log: Log,
     /// Limits.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -21,10 +22,12 @@ use crate::store::StoreError;
 pub(super) fn run(flags: &Run, place: &Place) -> Result<(), Failure> {
     let config = Config::load(flags, place)?;
     log::start(config.log_format, config.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| Failure::machine(format_args!("no threads can be started: {error}")))?;
-    runtime.block_on(serve(config, place))
+    start_threads(config.worker_threads)?.block_on(serve(config, place))
+}
+
+fn start_threads(workers: usize) -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    runtime.map_err(|error| Failure::machine(format_args!("no threads can be started: {error}")))
 }
 
 async fn serve(config: Config, place: &Place) -> Result<(), Failure> {

@@ -27,13 +27,14 @@ fn flags(words: &[&str]) -> Run {
 /// All that the options decide, without the paths, which depend on where the file lies.
 fn decided(config: &Config) -> String {
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         config.settings,
         config.store.on_broken,
         config.store.commit_interval,
         config.store.two_phase_commit,
         config.max_downtime,
         config.cert_names,
+        config.worker_threads,
         config.log_format,
         config.log_level,
         config.listeners,
@@ -120,7 +121,8 @@ fn what_is_wrong_is_one_line_with_file_line_and_option() {
         (
             "nod = \"x\"",
             "1: nod: unknown option, expected one of `node`, `data`, `certs`, \
-          `cert_names`, `log`, `limits`, `overflow`, `shared`, `dead_letters`, `store`, `auth`, \
+          `cert_names`, `worker_threads`, \
+          `log`, `limits`, `overflow`, `shared`, `dead_letters`, `store`, `auth`, \
           `listener`",
         ),
         ("\nnode = \" \"", "2: node: is empty: name the node, or leave it out"),
