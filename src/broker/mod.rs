@@ -190,7 +190,7 @@ impl Broker {
     pub fn handle_packet(
         &mut self,
         id: ConnectionId,
-        packet: Packet<'_>,
+        packet: &Packet<'_>,
         now: Timestamp,
         turn: &mut Turn,
     ) {
@@ -204,17 +204,17 @@ impl Broker {
         let session = session.id;
         let result = match packet {
             Packet::Publish(publish) => self.publish(session, publish, now, turn),
-            Packet::PubAck(ack) => self.pub_ack(session, &ack, now, turn),
-            Packet::PubRec(ack) => self.pub_rec(session, &ack, now, turn),
-            Packet::PubRel(ack) => self.pub_rel(session, &ack, turn),
-            Packet::PubComp(ack) => self.pub_comp(session, &ack, now, turn),
-            Packet::Subscribe(subscribe) => self.subscribe(session, &subscribe, now, turn),
+            Packet::PubAck(ack) => self.pub_ack(session, ack, now, turn),
+            Packet::PubRec(ack) => self.pub_rec(session, ack, now, turn),
+            Packet::PubRel(ack) => self.pub_rel(session, ack, turn),
+            Packet::PubComp(ack) => self.pub_comp(session, ack, now, turn),
+            Packet::Subscribe(subscribe) => self.subscribe(session, subscribe, now, turn),
             Packet::Unsubscribe(unsubscribe) => {
-                self.unsubscribe(session, &unsubscribe, now, turn);
+                self.unsubscribe(session, unsubscribe, now, turn);
                 Ok(())
             }
             Packet::PingReq => self.ping(session, turn),
-            Packet::Disconnect(disconnect) => self.disconnect(session, &disconnect, now, turn),
+            Packet::Disconnect(disconnect) => self.disconnect(session, disconnect, now, turn),
             Packet::Connect(_) => Err(Violation::SecondConnect),
             Packet::Auth(_) => Err(Violation::UnexpectedAuth),
         };

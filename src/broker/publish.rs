@@ -35,7 +35,7 @@ impl Broker {
     pub(super) fn publish(
         &mut self,
         id: SessionId,
-        publish: Publish<'_>,
+        publish: &Publish<'_>,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
@@ -46,14 +46,14 @@ impl Broker {
         link.payload_in += publish.payload.as_slice().len() as u64;
         let topic = session.inbound.resolve_topic(publish.topic, publish.topic_alias, limits)?;
         if let Some(packet_id) = publish.packet_id {
-            if is_duplicate(session, &publish, packet_id, turn) {
+            if is_duplicate(session, publish, packet_id, turn) {
                 return Ok(());
             }
             check_quota(session, limits.receive_maximum, self.committed)?;
         }
-        check_publish_available(limits, &publish)?;
-        if let Some(refusal) = self.refuse_publish(id, &publish, &topic) {
-            self.refuse(id, &publish, &topic, &refusal, now, turn);
+        check_publish_available(limits, publish)?;
+        if let Some(refusal) = self.refuse_publish(id, publish, &topic) {
+            self.refuse(id, publish, &topic, &refusal, now, turn);
             return Ok(());
         }
         let before = turn.last_record();
@@ -66,13 +66,13 @@ impl Broker {
         // What a QoS 2 publisher may send again must not reach anybody twice, at QoS 0 either.
         let until = if publish.qos == QoS::ExactlyOnce { turn.last_record() } else { before };
         let until = if until > before { until } else { RecordNumber::default() };
-        let message = Arc::new(self.to_message(&publish, topic, now));
+        let message = Arc::new(self.to_message(publish, topic, now));
         let count = self.accept(&message, Some(id), until, now, turn);
         if count == 0 {
             self.note_no_subscribers(&message, now, turn);
         }
         self.settle(now, turn); // The acknowledgement waits for what died of it, too.
-        self.acknowledge(id, &publish, count, before, turn);
+        self.acknowledge(id, publish, count, before, turn);
         Ok(())
     }
 

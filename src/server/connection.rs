@@ -331,7 +331,7 @@ impl Inbound {
 
     /// Takes a batch in one turn: how much is done with, or `None` when others have filled the
     /// store since it was decoded. So what is pending goes over its bound by one turn at most.
-    fn take(&self, mut batch: Batch<'_>, len: usize) -> Option<usize> {
+    fn take(&self, batch: Batch<'_>, len: usize) -> Option<usize> {
         let seat = &self.seat;
         let needs_store = batch.needs_store();
         if batch.packets.is_empty() && batch.error.is_none() {
@@ -346,7 +346,7 @@ impl Inbound {
             if is_late {
                 return;
             }
-            for packet in batch.packets.drain(..) {
+            for packet in &batch.packets {
                 step.packet(id, packet);
             }
             if let Some(error) = &batch.error {

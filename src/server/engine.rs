@@ -361,7 +361,7 @@ impl Step<'_> {
 
     /// A packet came. What it brings is appended with that of the next packets, or at the end of
     /// the step.
-    pub(super) fn packet(&mut self, id: ConnectionId, packet: Packet<'_>) {
+    pub(super) fn packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
         let Core { broker, turn, .. } = &mut *self.core;
         broker.handle_packet(id, packet, self.now, turn);
         if turn.send.len() + turn.held.len() >= TOGETHER {

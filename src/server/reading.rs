@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::link::Link;
 use super::outbox::SHARED_FROM;
-use crate::mqtt::codec::{self, DecodeError};
+use crate::mqtt::codec::{DecodeError, Decoder};
 use crate::mqtt::packet::Payload;
 use crate::mqtt::{Packet, Version};
 
@@ -103,20 +103,19 @@ impl<'a> Batch<'a> {
     /// Decodes what is whole. Big payloads are copied, so that no lock is held for it later.
     pub(super) fn decode(bytes: &'a [u8], version: Version, limit: usize) -> Self {
         let mut batch = Self { packets: SPARE.take(), used: 0, error: None };
-        loop {
-            match codec::decode(&bytes[batch.used..], version, limit) {
-                Ok(Some((mut packet, size))) => {
+        let mut decoder = Decoder::new(bytes, version, limit);
+        batch.error = loop {
+            match decoder.next_packet() {
+                Ok(Some(mut packet)) => {
                     share_payload(&mut packet);
                     batch.packets.push(packet);
-                    batch.used += size;
                 }
-                Ok(None) => return batch,
-                Err(error) => {
-                    batch.error = Some(error);
-                    return batch;
-                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
             }
-        }
+        };
+        batch.used = bytes.len() - decoder.rest().len();
+        batch
     }
 
     /// Whether a packet of it makes records that the store must have room for.

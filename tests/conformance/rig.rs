@@ -122,7 +122,7 @@ impl Rig {
 
     /// A packet from the client.
     pub(crate) fn send(&mut self, client: ConnectionId, packet: Packet<'_>) {
-        self.step(|broker, now, turn| broker.handle_packet(client, packet, now, turn));
+        self.step(|broker, now, turn| broker.handle_packet(client, &packet, now, turn));
     }
 
     /// A PUBLISH from the client.

@@ -291,7 +291,7 @@ impl Engine {
         if !self.outboxes[&id].closing {
             self.ledger.hear(id, &packet, &self.broker);
         }
-        self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+        self.call(|broker, now, turn| broker.handle_packet(id, &packet, now, turn));
     }
 
     /// Tells the core of outboxes that became full or drained, and of those that then do.

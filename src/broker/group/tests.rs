@@ -42,7 +42,7 @@ fn join(broker: &mut Broker, id: ConnectionId, turn: &mut Turn) {
     let packet_id = PacketId::new(1).unwrap();
     let filters = vec![("$share/g/a", options)];
     let subscribe = Subscribe { packet_id, subscription_id: None, filters };
-    broker.handle_packet(id, Packet::Subscribe(subscribe), NOW, turn);
+    broker.handle_packet(id, &Packet::Subscribe(subscribe), NOW, turn);
 }
 
 fn publish(broker: &mut Broker, id: ConnectionId, turn: &mut Turn) {
@@ -57,7 +57,7 @@ fn publish(broker: &mut Broker, id: ConnectionId, turn: &mut Turn) {
         properties: (&[]).into(),
         payload: Payload::Borrowed(b"x"),
     };
-    broker.handle_packet(id, Packet::Publish(publish), NOW, turn);
+    broker.handle_packet(id, &Packet::Publish(publish), NOW, turn);
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn read_will<'a>(
         Version::V5 => MessageProperties::read(Properties::read(reader, ALLOWED_IN_WILL)?)?,
         Version::V311 | Version::V31 => MessageProperties::default(),
     };
-    let topic = reader.topic_name()?;
+    let topic = reader.topic_name("")?;
     if topic.is_empty() {
         return Err(DecodeError::EmptyTopicName);
     }

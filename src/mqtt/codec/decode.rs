@@ -33,6 +33,38 @@ const ALLOWED_IN_AUTH: Set = Set::of(&[
     id::USER_PROPERTY,
 ]);
 
+/// Takes packets from the front of some bytes, one after the other.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    rest: &'a [u8],
+    version: Version,
+    limit: usize,
+    /// The Topic Name of the last PUBLISH: many come with the same, which is checked once.
+    topic: &'a str,
+}
+
+impl<'a> Decoder<'a> {
+    /// See [`decode`].
+    pub fn new(bytes: &'a [u8], version: Version, limit: usize) -> Self {
+        Self { rest: bytes, version, limit, topic: "" }
+    }
+
+    /// What is not decoded.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next packet; `None` while it is not whole.
+    pub fn next_packet(&mut self) -> Result<Option<Packet<'a>>, DecodeError> {
+        let Some(frame) = Frame::split(self.rest, self.version, self.limit)? else {
+            return Ok(None);
+        };
+        let packet = packet(&frame, self.version, &mut self.topic)?;
+        self.rest = &self.rest[frame.size..];
+        Ok(Some(packet))
+    }
+}
+
 /// The packet at the front of `buffer` and the bytes that it took; `None` while it is not whole.
 ///
 /// `limit` is our Maximum Packet Size, of the whole packet: a larger one is an error as soon as
@@ -42,12 +74,19 @@ pub fn decode<'a>(
     version: Version,
     limit: usize,
 ) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
-    let Some(frame) = Frame::split(buffer, version, limit)? else {
-        return Ok(None);
-    };
+    let mut decoder = Decoder::new(buffer, version, limit);
+    let packet = decoder.next_packet()?;
+    Ok(packet.map(|packet| (packet, buffer.len() - decoder.rest.len())))
+}
+
+fn packet<'a>(
+    frame: &Frame<'a>,
+    version: Version,
+    topic: &mut &'a str,
+) -> Result<Packet<'a>, DecodeError> {
     let body = frame.body;
-    let packet = match frame.kind {
-        Kind::Publish => Packet::Publish(publish(frame.flags, body, version)?),
+    Ok(match frame.kind {
+        Kind::Publish => Packet::Publish(publish(frame.flags, body, version, topic)?),
         Kind::PubAck => Packet::PubAck(ack(body, version, is_puback_reason)?),
         Kind::PubRec => Packet::PubRec(ack(body, version, is_puback_reason)?),
         Kind::PubRel => Packet::PubRel(ack(body, version, is_pubrel_reason)?),
@@ -65,15 +104,21 @@ pub fn decode<'a>(
         Kind::ConnAck | Kind::SubAck | Kind::UnsubAck | Kind::PingResp => {
             return Err(DecodeError::WrongDirection);
         }
-    };
-    Ok(Some((packet, frame.size)))
+    })
 }
 
-fn publish(flags: u8, body: &[u8], version: Version) -> Result<Publish<'_>, DecodeError> {
+/// `last_topic` is one that was checked before.
+fn publish<'a>(
+    flags: u8,
+    body: &'a [u8],
+    version: Version,
+    last_topic: &mut &'a str,
+) -> Result<Publish<'a>, DecodeError> {
     let (dup, retain) = (flags & 8 != 0, flags & 1 != 0);
     let qos = publish_qos(flags)?;
     let mut reader = Reader::new(body);
-    let topic = reader.topic_name()?;
+    let topic = reader.topic_name(last_topic)?;
+    *last_topic = topic;
     let packet_id = match qos {
         QoS::AtMostOnce => None,
         QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),

@@ -19,7 +19,7 @@ mod writer;
 mod tests;
 
 pub use connect::connect_version;
-pub use decode::decode;
+pub use decode::{Decoder, decode};
 pub use encode::{
     encode, encode_publish, encode_publish_head, publish_fits, publish_size, set_packet_id,
     smallest_size,

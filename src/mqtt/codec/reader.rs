@@ -79,9 +79,12 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// A Topic Name, or nothing in its place.
-    pub(super) fn topic_name(&mut self) -> Result<&'a str, DecodeError> {
+    /// A Topic Name, or nothing in its place. `known` is one that may be.
+    pub(super) fn topic_name(&mut self, known: &'a str) -> Result<&'a str, DecodeError> {
         let bytes = self.binary()?;
+        if bytes == known.as_bytes() {
+            return Ok(known);
+        }
         let topic = str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?;
         if !has_byte(bytes, |byte| matches!(byte, 0 | b'+' | b'#')) {
             return Ok(topic);

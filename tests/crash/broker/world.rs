@@ -124,7 +124,7 @@ impl World {
 
     /// A packet from a client.
     pub(super) fn send(&mut self, id: ConnectionId, packet: Packet<'_>) {
-        self.step(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+        self.step(|broker, now, turn| broker.handle_packet(id, &packet, now, turn));
     }
 
     /// The network fails.

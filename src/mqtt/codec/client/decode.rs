@@ -144,7 +144,7 @@ fn publish(flags: u8, body: &[u8], version: Version) -> Result<Delivery, DecodeE
     let qos = publish_qos(flags)?;
     let retain = flags & 1 != 0;
     let mut reader = Reader::new(body);
-    let topic = reader.topic_name()?;
+    let topic = reader.topic_name("")?;
     let packet_id = match qos {
         QoS::AtMostOnce => None,
         QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),

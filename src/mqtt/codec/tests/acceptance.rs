@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::packet;
 use crate::mqtt::Version::{V5, V311};
-use crate::mqtt::codec::decode;
+use crate::mqtt::codec::{Decoder, decode};
 use crate::mqtt::packet::{Auth, Disconnect, Payload, RetainHandling, SubscriptionOptions, Will};
 use crate::mqtt::{Packet, QoS, ReasonCode, Version};
 
@@ -170,4 +170,24 @@ fn packets_are_read_one_after_the_other() {
         seen += 1;
     }
     assert_eq!((at, seen), (bytes.len() - 1, 3));
+}
+
+#[test]
+fn packets_of_a_batch_are_as_each_would_be_alone() {
+    let topics: [&[u8]; 8] = [b"a", b"a", b"b/c", b"b/c", b"a\0", b"b/c", b"b/+", b"a"];
+    let publish =
+        |topic: &&[u8]| packet(0x30, &[&[0, topic.len() as u8][..], topic, b"x"].concat());
+    let packets: Vec<Vec<u8>> = topics.iter().map(publish).collect();
+    for start in 0..packets.len() {
+        let bytes = packets[start..].concat();
+        let mut decoder = Decoder::new(&bytes, V311, 100);
+        for (at, packet) in packets.iter().enumerate().skip(start) {
+            let alone = decode(packet, V311, 100).map(|whole| whole.map(|(packet, _)| packet));
+            assert_eq!(decoder.next_packet(), alone);
+            if alone.is_err() {
+                assert_eq!(decoder.rest(), packets[at..].concat(), "it stands before it");
+                break;
+            }
+        }
+    }
 }
