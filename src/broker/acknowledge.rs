@@ -10,6 +10,7 @@ use super::timer::Timer;
 use crate::mqtt::packet::Ack;
 use crate::mqtt::reply::Reply;
 use crate::mqtt::{QoS, ReasonCode, Version};
+use crate::session::outbound::Outbound;
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
 use crate::turn::{ConnectionId, DeadReason, Record, SessionId, Turn, packet_id};
@@ -141,7 +142,8 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let oldest = session.outbound.oldest_unacknowledged().map(|sent| sent.sent_at);
+        let outbound = session.outbound.present();
+        let oldest = outbound.and_then(Outbound::oldest_unacknowledged).map(|sent| sent.sent_at);
         if let (Some(link), Some(sent_at)) = (&mut session.link, oldest)
             && !link.ack_watched
         {
@@ -157,7 +159,8 @@ impl Broker {
         };
         let session_id = session.id;
         session.link.as_mut().expect("a connection has its link").ack_watched = false;
-        let oldest = session.outbound.oldest_unacknowledged();
+        let outbound = session.outbound.present();
+        let oldest = outbound.and_then(Outbound::oldest_unacknowledged);
         if oldest.is_some_and(|sent| sent.sent_at + timeout <= now) {
             let why = "it did not acknowledge its oldest message in time".into();
             self.dismiss(session_id, ReasonCode::ADMINISTRATIVE_ACTION, why, now, turn);
@@ -185,7 +188,8 @@ impl Broker {
         };
         let is_stored = session.stored;
         let heard = session.link.as_ref().map_or(0, |link| link.heard);
-        let Some(sent) = session.outbound.oldest_unacknowledged() else {
+        let outbound = session.outbound.present();
+        let Some(sent) = outbound.and_then(Outbound::oldest_unacknowledged) else {
             return;
         };
         let had_time = flushed && now.since(sent.sent_at) >= READING_TIME;

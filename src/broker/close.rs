@@ -15,7 +15,7 @@ use crate::mqtt::packet::Disconnect;
 use crate::mqtt::reply::{self, ConnAck, Reply};
 use crate::mqtt::{QoS, ReasonCode, Version};
 use crate::session::Session;
-use crate::session::outbound::InFlight;
+use crate::session::outbound::{InFlight, Outbound};
 use crate::session::queue::Entry;
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
@@ -33,7 +33,10 @@ struct Departure {
 
 impl Broker {
     pub(super) fn ping(&mut self, id: SessionId, turn: &mut Turn) -> Result<(), Violation> {
-        let link = self.session(id).link.as_mut().expect("a packet comes by a link");
+        let committed = self.committed;
+        let session = self.session(id);
+        session.rest(committed); // It has been silent for a while.
+        let link = session.link.as_mut().expect("a packet comes by a link");
         link.say(turn, crate::turn::RecordNumber::default(), Reply::PingResp);
         Ok(())
     }
@@ -146,10 +149,7 @@ impl Broker {
     fn detach(&mut self, id: SessionId, departure: Departure, now: Timestamp, turn: &mut Turn) {
         let session = self.session(id);
         let link = session.link.take().expect("only a connected session is detached");
-        let drop_bodies = session.stored;
-        session.outbound.disconnect(drop_bodies);
-        session.inbound.disconnect();
-        session.queue.fold();
+        session.disconnect();
         session.disconnected = Some(now);
         if !departure.keeps_will {
             session.will = None;
@@ -166,7 +166,7 @@ impl Broker {
         });
         let expiry = session.expiry;
         let expires = session.expires();
-        let groups = session.groups.clone();
+        let groups = session.more.groups.clone();
         self.fold_groups(&groups);
         self.links[link.id.slot as usize] = None;
         self.connected -= 1;
@@ -206,10 +206,12 @@ impl Broker {
         for filter in session.subscriptions.keys().filter(|f| f.starts_with("$share/")) {
             self.leave_group(filter, id, cause, now, turn);
         }
-        let in_flight = session.outbound.take_all();
+        let in_flight = session.outbound.present().map(Outbound::take_all).unwrap_or_default();
         let mut copies = self.settle_in_flight(&session, in_flight, cause, now, turn);
         let count = (copies.len() + session.queue.len()) as u64;
-        copies.extend(session.queue.take_all(&mut self.totals));
+        if let Some(queue) = session.queue.present() {
+            copies.extend(queue.take_all(&mut self.totals));
+        }
         let filters = session.filters().cloned().collect();
         let (name, stored) = (session.client_id.clone(), session.stored);
         let legacy = Legacy { owner: id, name, filters, cause, stored, copies, count };
@@ -230,7 +232,7 @@ impl Broker {
         turn: &mut Turn,
     ) -> Vec<Entry> {
         let mut copies = Vec::with_capacity(in_flight.len());
-        let mut groups: BTreeSet<_> = session.groups.iter().copied().collect();
+        let mut groups: BTreeSet<_> = session.more.groups.iter().copied().collect();
         for sent in in_flight {
             if sent.owner == session.id {
                 copies.extend((!sent.pubrec_arrived).then_some(sent.entry));
@@ -260,3 +262,6 @@ impl Broker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

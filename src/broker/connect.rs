@@ -57,11 +57,13 @@ impl Broker {
         let session = self.session(session_id);
         session.user.clone_from(&who.user);
         session.disconnected = None;
-        session.will_due = None;
+        session.will_is_not_due();
         session.will = will;
         session.link = Some(link);
-        session.outbound.reserve_at_connect();
-        session.record_self(turn);
+        if session.stored {
+            session.outbound.reserve_at_connect();
+            session.record_self(turn);
+        }
         self.enlist(id, session_id);
         if let Some(at) = silent_until {
             self.timers.set(at, Timer::KeepAlive(id));
@@ -203,7 +205,7 @@ impl Broker {
             // It ended while nobody looked, or with its connection in an earlier run; its client
             // came back all the same before the will was due.
             session.will =
-                session.will.take().filter(|_| session.will_due.is_none_or(|at| at <= now));
+                session.will.take().filter(|_| session.more.will_due.is_none_or(|at| at <= now));
             self.end_session(session_id, EndCause::Expired, now, turn);
         }
     }

@@ -310,7 +310,7 @@ impl Broker {
     ) {
         if let Some(id) = self.clients.get(owner) {
             let session = self.sessions.get_mut(id).expect("a client has a session");
-            *session.undelivered.entry(reason).or_default() += count;
+            *session.more.undelivered.entry(reason).or_default() += count;
         }
         let undelivered = &mut self.cemetery.undelivered;
         if let Some((more, _)) = undelivered.get_mut(&(owner.clone(), reason)) {

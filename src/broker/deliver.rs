@@ -321,7 +321,7 @@ impl Broker {
     fn full_queue(&self, owner: OwnerId, size: u32) -> Option<Arc<str>> {
         let queue = match self.sessions.get(&owner) {
             Some(session) if session.can_take() && session.queue.is_empty() => return None,
-            Some(session) => &session.queue,
+            Some(session) => &*session.queue,
             None => &self.groups.get(&owner)?.queue,
         };
         excess(&self.settings.limits, queue, &self.totals, size)?;

@@ -53,7 +53,7 @@ impl Broker {
         }
         let is_new = !group.members.join(Member { session, options, subscription_id });
         self.memberships += usize::from(is_new);
-        let groups = &mut self.session(session).groups;
+        let groups = &mut self.session(session).more.groups;
         if !groups.contains(&id) {
             groups.push(id);
         }
@@ -94,7 +94,7 @@ impl Broker {
             return;
         };
         if let Some(member) = self.sessions.get_mut(&session) {
-            member.groups.retain(|group| *group != id);
+            member.more.groups.retain(|group| *group != id);
         }
         let group = self.groups.get_mut(&id).expect("a group id has a group");
         let has_left = group.members.leave(session);
@@ -246,7 +246,7 @@ impl Broker {
     /// A member went, and may come back: what it had at QoS 1 goes to another one that is there. At
     /// QoS 2 it waits for the one it was sent to `[MQTT-4.8.2-4]`.
     pub(super) fn move_on(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let groups = self.session(id).groups.clone();
+        let groups = self.session(id).more.groups.clone();
         let sessions = &self.sessions;
         let is_open = |owner: &OwnerId| {
             let group = &self.groups[owner];
@@ -257,7 +257,8 @@ impl Broker {
         if groups.is_empty() {
             return;
         }
-        for sent in self.session(id).outbound.take_of(&groups) {
+        let outbound = self.session(id).outbound.present();
+        for sent in outbound.map(|outbound| outbound.take_of(&groups)).unwrap_or_default() {
             self.return_to_group(sent, turn);
         }
         for group in groups {
@@ -269,11 +270,11 @@ impl Broker {
 impl Broker {
     /// A member came: what others that are away have at QoS 1 goes to those that are there.
     pub(super) fn gather(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        for group in self.session(id).groups.clone() {
+        for group in self.session(id).more.groups.clone() {
             let sessions = &self.sessions;
             let is_away = |member: &SessionId| {
                 let session = sessions.get(member);
-                session.is_some_and(|s| s.link.is_none() && s.groups.contains(&group))
+                session.is_some_and(|s| s.link.is_none() && s.more.groups.contains(&group))
             };
             let away: Vec<_> =
                 self.groups[&group].sent_to.iter().copied().filter(is_away).collect();

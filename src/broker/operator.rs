@@ -167,7 +167,12 @@ fn view(session: &Session) -> SessionView {
         in_flight: session.outbound.len() as u64,
         oldest: oldest(session),
         received: session.inbound.received.len() as u64,
-        undelivered: session.undelivered.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        undelivered: session
+            .more
+            .undelivered
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
+            .collect(),
         subscriptions: session.subscriptions.iter().map(|(f, s)| (f.clone(), s.clone())).collect(),
     }
 }

@@ -43,11 +43,11 @@ impl Broker {
         if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
             turn.loads.extend(session.next_load());
         }
-        let has_retained = !session.retained_pending.is_empty();
-        let has_groups = !session.groups.is_empty() && session.can_take();
+        let has_retained = !session.more.retained_pending.is_empty();
+        let has_groups = !session.more.groups.is_empty() && session.can_take();
         self.watch_acks(id);
         if has_groups {
-            for group in self.session(id).groups.clone() {
+            for group in self.session(id).more.groups.clone() {
                 self.dispatch(group, now, turn);
             }
         }
@@ -75,12 +75,15 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(id) else {
                 continue;
             };
-            if !session.outbound.all_told() {
+            let Some(outbound) = session.outbound.present() else {
+                continue;
+            };
+            if !outbound.all_told() {
                 for stored in &loaded.copies {
-                    session.outbound.fill(owner, stored.copy.message, &stored.message);
+                    outbound.fill(owner, stored.copy.message, &stored.message);
                 }
             }
-            lost += session.outbound.loaded(loaded.load).len() as u64;
+            lost += outbound.loaded(loaded.load).len() as u64;
         }
         self.report_lost(owner, lost, turn);
         self.trim(owner);
@@ -102,10 +105,11 @@ impl Broker {
         self.doomed.lingering_sessions(owner)
     }
 
-    /// The queue of a session or a share group, and what all queues hold together.
+    /// The queue of a session or a share group, where something may be in it, and what all queues
+    /// hold together.
     fn queue(&mut self, owner: OwnerId) -> Option<(&mut Queue, &mut Totals)> {
         let queue = match self.sessions.get_mut(&owner) {
-            Some(session) => &mut session.queue,
+            Some(session) => session.queue.present()?,
             None => &mut self.groups.get_mut(&owner)?.queue,
         };
         Some((queue, &mut self.totals))

@@ -8,8 +8,9 @@ use super::timer::Timer;
 use super::{Broker, Death};
 use crate::mqtt::QoS;
 use crate::router;
-use crate::session::outbound::InFlight;
+use crate::session::outbound::{InFlight, Outbound};
 use crate::session::queue::Entry;
+use crate::session::rare::Rare;
 use crate::session::{NEVER, Session, Subscription};
 use crate::time::Timestamp;
 use crate::turn::{
@@ -90,7 +91,7 @@ impl Broker {
     fn restore_session(&mut self, record: SessionRecord) {
         let mut session =
             Session::new(record.id, record.client_id.clone(), record.version, record.expiry);
-        session.queue = crate::session::queue::Queue::new(true);
+        session.queue = Rare::new(true);
         session.stored = true;
         session.user = record.user;
         session.disconnected = record.disconnected;
@@ -122,7 +123,7 @@ impl Broker {
             let entry = router::Entry { owner: id, options, subscription_id };
             self.subscriptions.insert(&filter, entry);
         } else if let Some(&group) = self.group_ids.get(&filter) {
-            session.groups.push(group);
+            session.more.groups.push(group);
             let members = &mut self.groups.get_mut(&group).expect("its id is known").members;
             let is_known = members.join(router::Member { session: id, options, subscription_id });
             self.memberships += usize::from(!is_known);
@@ -195,9 +196,11 @@ impl Broker {
             if self.clients.get(&session.client_id) == Some(&owner) {
                 self.clients.remove(&session.client_id);
             }
-            let in_flight = session.outbound.take_all();
+            let in_flight = session.outbound.present().map(Outbound::take_all).unwrap_or_default();
             count += session.queue.len() + in_flight.len();
-            session.queue.take_all(&mut self.totals);
+            if let Some(queue) = session.queue.present() {
+                queue.take_all(&mut self.totals);
+            }
             let others = in_flight.into_iter().filter(|sent| sent.owner != owner);
             restoring
                 .orphans
@@ -226,9 +229,9 @@ impl Broker {
         let since = *session.disconnected.get_or_insert(now);
         if let Some(will) = &session.will {
             let due = since + Duration::from_secs(u64::from(will.delay));
-            session.will_due = Some(due.max(grace));
+            session.more.will_due = Some(due.max(grace));
         }
-        let (will_due, expiry) = (session.will_due, session.expiry);
+        let (will_due, expiry) = (session.more.will_due, session.expiry);
         let expires = if expiry == 0 { Some(grace) } else { session.expires() };
         if let Some(at) = will_due {
             self.timers.set(at, Timer::Will(id));

@@ -47,7 +47,7 @@ impl Broker {
         if wanted && !self.retained.is_empty() {
             let (filter, subscription) = (filter.clone(), subscription.clone());
             let pending = RetainedPending { filter, subscription, after: None };
-            self.session(id).retained_pending.push_back(pending);
+            self.session(id).more.retained_pending.push_back(pending);
         }
     }
 
@@ -62,7 +62,7 @@ impl Broker {
         if !is_ready {
             return;
         }
-        let Some(mut pending) = session.retained_pending.pop_front() else {
+        let Some(mut pending) = session.more.retained_pending.pop_front() else {
             return;
         };
         let mut found = Vec::new();
@@ -80,9 +80,9 @@ impl Broker {
         }
         let session = self.session(id);
         if pending.after.is_some() {
-            session.retained_pending.push_front(pending);
+            session.more.retained_pending.push_front(pending);
         }
-        if !session.retained_pending.is_empty() {
+        if !session.more.retained_pending.is_empty() {
             self.timers.set(now, Timer::Retained(id));
         }
     }

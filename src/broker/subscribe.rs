@@ -166,7 +166,9 @@ impl Broker {
         let Some((filter, _)) = session.subscriptions.remove_entry(filter) else {
             return ReasonCode::NO_SUBSCRIPTION_EXISTED;
         };
-        session.retained_pending.retain(|pending| pending.filter != filter);
+        if let Some(more) = session.more.present() {
+            more.retained_pending.retain(|pending| pending.filter != filter);
+        }
         let (session_id, recorded) = (id, filter.clone());
         session.record(turn, || Record::Unsubscribed { session: session_id, filter: recorded });
         if filter.starts_with("$share/") {

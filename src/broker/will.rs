@@ -38,7 +38,7 @@ impl Broker {
             None => session.record_self(turn),
             Some(delay) if delay.is_zero() => self.publish_due_will(id, now, turn),
             Some(delay) => {
-                session.will_due = Some(now + delay);
+                session.more.will_due = Some(now + delay);
                 session.record_self(turn);
                 self.timers.set(now + delay, Timer::Will(id));
             }
@@ -46,7 +46,7 @@ impl Broker {
     }
 
     pub(super) fn check_will_due(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let due = self.sessions.get(&id).and_then(|session| session.will_due);
+        let due = self.sessions.get(&id).and_then(|session| session.more.will_due);
         if due.is_some_and(|due| due <= now) {
             self.publish_due_will(id, now, turn);
         }
@@ -55,7 +55,7 @@ impl Broker {
     /// The session goes on without the will, on disk first.
     fn publish_due_will(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
         let session = self.session(id);
-        session.will_due = None;
+        session.will_is_not_due();
         let will = session.will.take();
         session.record_self(turn);
         let Some(will) = will else {

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::rare::Blank;
 use super::violation::Violation;
 use crate::config::Limits;
 use crate::mqtt::packet::PacketId;
@@ -14,7 +15,7 @@ use crate::mqtt::topic;
 use crate::turn::RecordNumber;
 
 /// The inbound half of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inbound {
     /// QoS 2 Packet Identifiers between PUBLISH and PUBREL.
     pub received: BTreeSet<PacketId>,
@@ -78,10 +79,15 @@ impl Inbound {
     /// Whether one more PUBLISH of QoS > 0 keeps to our Receive Maximum, when all up to
     /// `committed` is durable, so that its acknowledgements left.
     pub fn has_quota(&mut self, maximum: u16, committed: RecordNumber) -> bool {
+        self.forget_acknowledged(committed);
+        self.counted.len() + self.unacknowledged.len() < usize::from(maximum)
+    }
+
+    /// The acknowledgements that waited for what is durable by now left.
+    pub fn forget_acknowledged(&mut self, committed: RecordNumber) {
         while self.unacknowledged.front().is_some_and(|&until| until <= committed) {
             self.unacknowledged.pop_front();
         }
-        self.counted.len() + self.unacknowledged.len() < usize::from(maximum)
     }
 
     /// A QoS 2 PUBLISH came: says whether its Packet Identifier is known already.
@@ -108,5 +114,36 @@ impl Inbound {
     /// A QoS 1 acknowledgement waits for `until`.
     pub fn acknowledges_after(&mut self, until: RecordNumber) {
         self.unacknowledged.push_back(until);
+    }
+
+    const fn new() -> Self {
+        Self {
+            received: BTreeSet::new(),
+            counted: BTreeSet::new(),
+            unacknowledged: VecDeque::new(),
+            aliases: Vec::new(),
+            last_topic: None,
+        }
+    }
+}
+
+impl Blank for Inbound {
+    type Kind = ();
+
+    fn shared((): ()) -> &'static Self {
+        static BLANK: Inbound = Inbound::new();
+        &BLANK
+    }
+
+    fn blank((): ()) -> Self {
+        Self::new()
+    }
+
+    /// The last topic is known for speed alone.
+    fn tidy(&mut self) -> bool {
+        self.received.is_empty()
+            && self.counted.is_empty()
+            && self.unacknowledged.is_empty()
+            && self.aliases.is_empty()
     }
 }

@@ -2,7 +2,7 @@
 //! uses it now. Pure: it decides for one client; `broker` decides between many.
 //!
 //! Split by direction: `inbound` is what the client publishes, `queue` and `outbound` what it is
-//! sent, `link` the connection, `violation` what breaks it.
+//! sent, `link` the connection, `violation` what breaks it; `rare` keeps idle ones small.
 //!
 //! Invariant: `newest` is the last record that speaks of this session; what must be durable
 //! before it is told waits for it.
@@ -11,22 +11,24 @@ pub mod inbound;
 pub mod link;
 pub mod outbound;
 pub mod queue;
+pub mod rare;
 mod tail;
 pub mod violation;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mqtt::packet::{SubscriptionOptions, Version};
 use crate::mqtt::reply::Reply;
 use crate::time::Timestamp;
-use crate::turn::{OwnerId, Record, RecordNumber, SessionId, SessionRecord, Turn, WillRecord};
+use crate::turn::{Record, RecordNumber, SessionId, SessionRecord, Turn, WillRecord};
 
 use inbound::Inbound;
 use link::Link;
 use outbound::Outbound;
 use queue::Queue;
+use rare::{More, Rare};
 
 /// A Session Expiry Interval that never passes.
 pub const NEVER: u32 = u32::MAX;
@@ -50,25 +52,18 @@ pub struct Session {
     pub disconnected: Option<Timestamp>,
     /// What is published when the connection ends without a DISCONNECT.
     pub will: Option<Box<WillRecord>>,
-    /// When the will of a connection that ended is due.
-    pub will_due: Option<Timestamp>,
     /// The newest record that speaks of this session.
     pub newest: RecordNumber,
     /// By Topic Filter, with `$share/…` in front where shared.
     pub subscriptions: BTreeMap<Arc<str>, Subscription>,
-    /// Retained messages that new subscriptions still bring, over its connections. They become
-    /// copies, and stored, in slices, as its queue has room: a start forgets the rest.
-    pub retained_pending: VecDeque<RetainedPending>,
     /// What the client published.
-    pub inbound: Inbound,
+    pub inbound: Rare<Inbound>,
     /// What waits for the client.
-    pub queue: Queue,
+    pub queue: Rare<Queue>,
     /// What was sent to the client and is not acknowledged.
-    pub outbound: Outbound,
-    /// The share groups it is a member of.
-    pub groups: Vec<OwnerId>,
-    /// Copies that died, or were dropped, since the broker started, by reason.
-    pub undelivered: BTreeMap<&'static str, u64>,
+    pub outbound: Rare<Outbound>,
+    /// What few sessions have.
+    pub more: Rare<More>,
     /// The connection, while there is one.
     pub link: Option<Box<Link>>,
 }
@@ -106,17 +101,51 @@ impl Session {
             expiry,
             disconnected: None,
             will: None,
-            will_due: None,
             newest: RecordNumber::default(),
             subscriptions: BTreeMap::new(),
-            retained_pending: VecDeque::new(),
-            inbound: Inbound::default(),
-            queue: Queue::new(stored),
-            outbound: Outbound::default(),
-            groups: Vec::new(),
-            undelivered: BTreeMap::new(),
+            inbound: Rare::new(()),
+            queue: Rare::new(stored),
+            outbound: Rare::new(()),
+            more: Rare::new(()),
             link: None,
         }
+    }
+
+    /// Its connection ended.
+    pub fn disconnect(&mut self) {
+        if let Some(outbound) = self.outbound.present() {
+            outbound.disconnect(self.stored);
+        }
+        if let Some(inbound) = self.inbound.present() {
+            inbound.disconnect();
+        }
+        if let Some(queue) = self.queue.present() {
+            queue.fold();
+        }
+        self.tidy();
+    }
+
+    /// Its will is not due, or not any more.
+    pub fn will_is_not_due(&mut self) {
+        if let Some(more) = self.more.present() {
+            more.will_due = None;
+        }
+    }
+
+    /// Nothing happens for a while: gives back memory that it has no use for until then. All up to
+    /// `committed` is durable.
+    pub fn rest(&mut self, committed: RecordNumber) {
+        if let Some(inbound) = self.inbound.present() {
+            inbound.forget_acknowledged(committed);
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.inbound.tidy();
+        self.queue.tidy();
+        self.outbound.tidy();
+        self.more.tidy();
     }
 
     /// Makes `record`, which speaks of this session, durable, if the session is stored.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::queue::Entry;
+use super::rare::Blank;
 use crate::mqtt::packet::PacketId;
 use crate::mqtt::reply::{Ack, Delivery, Reply};
 use crate::mqtt::{Message, QoS, ReasonCode, Version, codec};
@@ -59,7 +60,7 @@ impl InFlight {
 }
 
 /// The outbound half of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbound {
     in_flight: VecDeque<InFlight>,
     /// How many of `in_flight`, from the front, were sent on this connection.
@@ -439,7 +440,7 @@ impl Session {
     pub fn next_load(&mut self) -> Option<Load> {
         if self.outbound.all_told() {
             let window = self.link.as_ref()?.window;
-            self.queue.next_load(self.id, window)
+            self.queue.present()?.next_load(self.id, window)
         } else {
             self.outbound.next_load()
         }
@@ -482,6 +483,46 @@ impl Session {
             self.newest = number;
         }
         number
+    }
+}
+
+impl Outbound {
+    const fn new() -> Self {
+        Self {
+            in_flight: VecDeque::new(),
+            told: 0,
+            taken: BTreeSet::new(),
+            next_ordinal: 0,
+            bound: 0,
+            bound_before: 0,
+            extension: RecordNumber(0),
+            loading: None,
+        }
+    }
+}
+
+impl Blank for Outbound {
+    type Kind = ();
+
+    fn shared((): ()) -> &'static Self {
+        static BLANK: Outbound = Outbound::new();
+        &BLANK
+    }
+
+    fn blank((): ()) -> Self {
+        Self::new()
+    }
+
+    /// Packet Identifiers that were used, or reserved on disk, are remembered.
+    fn tidy(&mut self) -> bool {
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+        self.in_flight.is_empty()
+            && self.taken.is_empty()
+            && self.next_ordinal == 0
+            && self.bound == 0
+            && self.loading.is_none()
     }
 }
 

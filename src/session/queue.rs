@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::rare::Blank;
 use super::tail::Tail;
 use crate::mqtt::reply::SubscriptionIds;
 use crate::mqtt::{Message, QoS};
@@ -147,18 +148,18 @@ pub struct Queue {
 
 impl Queue {
     /// An empty queue.
-    pub fn new(stored: bool) -> Self {
+    pub const fn new(stored: bool) -> Self {
         Self {
             stored,
             ready: VecDeque::new(),
             ready_bytes: 0,
-            tail: Tail::default(),
+            tail: Tail::new(),
             waiting: None,
             passed: 0,
-            last_taken: MessageId::default(),
+            last_taken: MessageId(0),
             soonest_expiry: None,
             in_doubt: 0,
-            in_doubt_until: MessageId::default(),
+            in_doubt_until: MessageId(0),
         }
     }
 
@@ -434,6 +435,29 @@ impl Queue {
 
     fn total<'a>(&self, totals: &'a mut Totals) -> &'a mut u64 {
         if self.stored { &mut totals.disk } else { &mut totals.memory }
+    }
+}
+
+/// Two kinds: whether its copies are stored.
+impl Blank for Queue {
+    type Kind = bool;
+
+    fn shared(stored: bool) -> &'static Self {
+        static STORED: Queue = Queue::new(true);
+        static TRANSIENT: Queue = Queue::new(false);
+        if stored { &STORED } else { &TRANSIENT }
+    }
+
+    fn blank(stored: bool) -> Self {
+        Self::new(stored)
+    }
+
+    /// Of copies that left nothing has to be known: all that come are newer.
+    fn tidy(&mut self) -> bool {
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
+        self.is_empty() && self.waiting.is_none() && self.in_doubt == 0
     }
 }
 

@@ -10,7 +10,7 @@ use crate::turn::{Backlog, Load, Loaded, MessageId, OwnerId};
 const LAST: MessageId = MessageId(u64::MAX);
 
 /// Copies on disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tail {
     count: u64,
     bytes: u64,
@@ -22,6 +22,17 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    pub(super) const fn new() -> Self {
+        Self {
+            count: 0,
+            bytes: 0,
+            next: MessageId(0),
+            soonest_expiry: None,
+            new_count: 0,
+            new_bytes: 0,
+        }
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.count
     }
