@@ -3,10 +3,11 @@
 //! Invariant: a QoS 2 Packet Identifier is in `received` from its first PUBLISH to its PUBREL;
 //! in between, the same PUBLISH is a duplicate.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::packet_ids::PacketIds;
 use super::rare::Blank;
 use super::violation::Violation;
 use crate::config::Limits;
@@ -18,10 +19,10 @@ use crate::turn::RecordNumber;
 #[derive(Debug)]
 pub struct Inbound {
     /// QoS 2 Packet Identifiers between PUBLISH and PUBREL.
-    pub received: BTreeSet<PacketId>,
+    pub received: PacketIds,
     /// Those of them that came on this connection: only they count against our Receive Maximum,
     /// which belongs to the connection.
-    counted: BTreeSet<PacketId>,
+    counted: PacketIds,
     /// What the acknowledgements of QoS 1 wait for, oldest first: they count against our Receive
     /// Maximum until they leave. Of this connection only.
     unacknowledged: VecDeque<RecordNumber>,
@@ -32,7 +33,8 @@ pub struct Inbound {
 impl Inbound {
     /// A connection ends: what belongs to it alone is forgotten.
     pub fn disconnect(&mut self) {
-        self.counted = BTreeSet::new();
+        self.received.shrink();
+        self.counted = PacketIds::default();
         self.unacknowledged = VecDeque::new();
         self.aliases = Vec::new();
         self.last_topic = None;
@@ -92,7 +94,7 @@ impl Inbound {
 
     /// A QoS 2 PUBLISH came: says whether its Packet Identifier is known already.
     pub fn is_duplicate(&mut self, packet_id: PacketId) -> bool {
-        let is_duplicate = self.received.contains(&packet_id);
+        let is_duplicate = self.received.contains(packet_id);
         if is_duplicate {
             self.counted.insert(packet_id);
         }
@@ -107,19 +109,21 @@ impl Inbound {
 
     /// PUBREL came: says whether `packet_id` was there to be released.
     pub fn release(&mut self, packet_id: PacketId) -> bool {
-        self.counted.remove(&packet_id);
-        self.received.remove(&packet_id)
+        self.counted.remove(packet_id);
+        self.received.remove(packet_id)
     }
 
-    /// A QoS 1 acknowledgement waits for `until`.
+    /// A QoS 1 acknowledgement waits for `until`; one that waits for no record leaves at once.
     pub fn acknowledges_after(&mut self, until: RecordNumber) {
-        self.unacknowledged.push_back(until);
+        if until > RecordNumber::default() {
+            self.unacknowledged.push_back(until);
+        }
     }
 
     const fn new() -> Self {
         Self {
-            received: BTreeSet::new(),
-            counted: BTreeSet::new(),
+            received: PacketIds::new(),
+            counted: PacketIds::new(),
             unacknowledged: VecDeque::new(),
             aliases: Vec::new(),
             last_topic: None,

@@ -10,6 +10,7 @@
 pub mod inbound;
 pub mod link;
 pub mod outbound;
+pub mod packet_ids;
 pub mod queue;
 pub mod rare;
 mod tail;
