@@ -6,10 +6,12 @@ use super::Broker;
 use super::dead_letter::Death;
 use super::publish::ack;
 use super::pump::remove_sent;
-use super::timer::Timer;
+use super::timer::{Timer, Timers};
+use crate::config::Limits;
 use crate::mqtt::packet::Ack;
 use crate::mqtt::reply::Reply;
 use crate::mqtt::{QoS, ReasonCode, Version};
+use crate::session::Session;
 use crate::session::outbound::Outbound;
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
@@ -37,6 +39,9 @@ impl Broker {
             self.reject(id, packet);
         } else {
             remove_sent(session, packet.packet_id, turn);
+            if !session.has_more() {
+                return Ok(());
+            }
         }
         self.pump(id, now, turn);
         Ok(())
@@ -121,7 +126,9 @@ impl Broker {
             return Err(Violation::EarlyPubComp);
         }
         remove_sent(session, packet.packet_id, turn);
-        self.pump(id, now, turn);
+        if session.has_more() {
+            self.pump(id, now, turn);
+        }
         Ok(())
     }
 
@@ -132,24 +139,6 @@ impl Broker {
         death.code = Some(packet.reason);
         death.text = packet.reason_string.map(Into::into);
         self.deaths.push_back(death);
-    }
-
-    /// Looks, when the time comes, whether the client acknowledged.
-    pub(super) fn watch_acks(&mut self, id: SessionId) {
-        let Some(timeout) = self.settings.limits.ack_timeout else {
-            return;
-        };
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let outbound = session.outbound.present();
-        let oldest = outbound.and_then(Outbound::oldest_unacknowledged).map(|sent| sent.sent_at);
-        if let (Some(link), Some(sent_at)) = (&mut session.link, oldest)
-            && !link.ack_watched
-        {
-            link.ack_watched = true;
-            self.timers.set(sent_at + timeout, Timer::AckTimeout(link.id));
-        }
     }
 
     pub(super) fn check_ack_timeout(&mut self, id: ConnectionId, now: Timestamp, turn: &mut Turn) {
@@ -165,7 +154,8 @@ impl Broker {
             let why = "it did not acknowledge its oldest message in time".into();
             self.dismiss(session_id, ReasonCode::ADMINISTRATIVE_ACTION, why, now, turn);
         } else {
-            self.watch_acks(session_id);
+            let session = self.sessions.get_mut(&session_id).expect("found above");
+            watch_acks(session, &self.settings.limits, &mut self.timers);
         }
     }
 
@@ -214,5 +204,20 @@ impl Broker {
             session.record_self(turn);
         }
         self.deaths.push_back(Death::of_sent(sent, DeadReason::DeliveryLimit));
+    }
+}
+
+/// Looks, when the time comes, whether the client acknowledged.
+pub(super) fn watch_acks(session: &mut Session, limits: &Limits, timers: &mut Timers) {
+    let (Some(timeout), Some(link)) = (limits.ack_timeout, &mut session.link) else {
+        return;
+    };
+    if link.ack_watched {
+        return;
+    }
+    let outbound = session.outbound.present();
+    if let Some(oldest) = outbound.and_then(Outbound::oldest_unacknowledged) {
+        link.ack_watched = true;
+        timers.set(oldest.sent_at + timeout, Timer::AckTimeout(link.id));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Broker;
+use super::acknowledge::watch_acks;
 use super::dead_letter::{Death, Undelivered};
 use super::group::{Lower, group_name};
 use crate::auth::{Access, Acl, Who};
@@ -147,7 +148,7 @@ impl Broker {
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }
-            return self.watch_acks(owner);
+            return watch_acks(session, &self.settings.limits, &mut self.timers);
         }
         let keep_body = session.link.is_some();
         let policy = self.settings.overflow.of(&session.client_id, &publication.message.topic);

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::acknowledge::watch_acks;
 use super::by_topic::ByTopic;
 use super::deliver::may_receive;
 use super::doomed::Legacy;
@@ -240,7 +241,7 @@ impl Broker {
         if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
             self.deaths.push_back(Death::unsent(offer, reason));
         }
-        self.watch_acks(member.session);
+        watch_acks(session, &self.settings.limits, &mut self.timers);
     }
 
     /// A member went, and may come back: what it had at QoS 1 goes to another one that is there. At

@@ -2,6 +2,7 @@
 //! expired or is too much dies.
 
 use super::Broker;
+use super::acknowledge::watch_acks;
 use super::dead_letter::Death;
 use super::deliver::{may_receive, surplus};
 use super::timer::Timer;
@@ -45,7 +46,7 @@ impl Broker {
         }
         let has_retained = !session.more.retained_pending.is_empty();
         let has_groups = !session.more.groups.is_empty() && session.can_take();
-        self.watch_acks(id);
+        watch_acks(session, &self.settings.limits, &mut self.timers);
         if has_groups {
             for group in self.session(id).more.groups.clone() {
                 self.dispatch(group, now, turn);

@@ -192,6 +192,14 @@ impl Session {
         link.say(turn, self.newest.max(until), reply);
     }
 
+    /// Whether anything may wait to be sent: again, from a queue, or retained messages.
+    pub fn has_more(&self) -> bool {
+        !(self.outbound.all_told()
+            && self.queue.is_empty()
+            && self.more.groups.is_empty()
+            && self.more.retained_pending.is_empty())
+    }
+
     /// When its Session Expiry Interval passes, if nobody connects.
     pub fn expires(&self) -> Option<Timestamp> {
         let since = self.disconnected?;

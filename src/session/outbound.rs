@@ -242,11 +242,12 @@ impl Outbound {
         if at < self.told {
             self.told -= 1;
         }
-        self.in_flight.remove(at)
+        if at == 0 { self.in_flight.pop_front() } else { self.in_flight.remove(at) }
     }
 
     /// Where `id` is. The first is looked at first, as most clients acknowledge in the order of
-    /// sending; then the largest ordinal of `id` that was used, and those a round before.
+    /// sending; then the largest ordinal of `id` that was used, and those a round before, each
+    /// where it is if no ordinal is missing between the first and it.
     fn position(&self, id: PacketId) -> Option<usize> {
         let front = self.in_flight.front()?.ordinal;
         if packet_id(front) == id {
@@ -256,6 +257,10 @@ impl Outbound {
         let behind = (last % 65_535 + 65_535 - (u64::from(id.get()) - 1)) % 65_535;
         let mut candidate = last.checked_sub(behind)?;
         while candidate >= front {
+            let at = usize::try_from(candidate - front).unwrap_or(usize::MAX);
+            if self.in_flight.get(at).is_some_and(|sent| sent.ordinal == candidate) {
+                return Some(at);
+            }
             let found = self.in_flight.binary_search_by_key(&candidate, |sent| sent.ordinal);
             if let Ok(at) = found {
                 return Some(at);
@@ -537,3 +542,6 @@ fn delivery(entry: &Entry, message: Arc<Message>, id: PacketId, dup: bool) -> De
         topic_alias: None,
     }
 }
+
+#[cfg(test)]
+mod tests;
