@@ -28,7 +28,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let session = self.session(id);
+        let session = self.sessions.get_mut(&id).expect("a session in use is there");
         let Some(sent) = session.outbound.find(packet.packet_id) else {
             return Ok(()); // Of a message that went to another member, or died, meanwhile.
         };
@@ -38,7 +38,9 @@ impl Broker {
         if packet.reason.is_error() {
             self.reject(id, packet);
         } else {
-            remove_sent(session, packet.packet_id, turn);
+            if let Some(message) = remove_sent(session, packet.packet_id, turn) {
+                self.spare.keep(message);
+            }
             if !session.has_more() {
                 return Ok(());
             }
@@ -56,7 +58,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let session = self.session(id);
+        let session = self.sessions.get_mut(&id).expect("a session in use is there");
         let is_stored = session.stored;
         let Some(sent) = session.outbound.find(packet.packet_id) else {
             if !packet.reason.is_error() {
@@ -75,7 +77,9 @@ impl Broker {
         }
         if !sent.pubrec_arrived {
             sent.pubrec_arrived = true;
-            sent.entry.body = None;
+            if let Some(message) = sent.entry.body.take() {
+                self.spare.keep(message);
+            }
             if sent.stored {
                 let (owner, message) = (sent.owner, sent.entry.message);
                 let number = turn.record(Record::PubRecArrived { owner, message });

@@ -24,6 +24,7 @@ mod pump;
 mod redrive;
 mod restore;
 mod retained;
+mod spare;
 mod subscribe;
 mod sys;
 mod task;
@@ -57,6 +58,7 @@ use dead_letter::{Cemetery, Death};
 use doomed::Doomed;
 use group::Group;
 use load::Load;
+use spare::Spare;
 use task::Tasks;
 use timer::{Timer, Timers};
 
@@ -109,6 +111,7 @@ pub struct Broker {
     load: Load,
     /// Of the last message.
     route: Route,
+    spare: Spare,
 }
 
 impl Broker {
@@ -148,6 +151,7 @@ impl Broker {
             memberships: 0,
             load: Load::default(),
             route: Route::default(),
+            spare: Spare::default(),
         }
     }
 

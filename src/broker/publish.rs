@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Broker;
+use super::spare::copy_into;
 use crate::auth::{Access, Who};
 use crate::config::Limits;
 use crate::mqtt::packet::{PacketId, Payload, Publish};
@@ -66,11 +67,12 @@ impl Broker {
         // What a QoS 2 publisher may send again must not reach anybody twice, at QoS 0 either.
         let until = if publish.qos == QoS::ExactlyOnce { turn.last_record() } else { before };
         let until = if until > before { until } else { RecordNumber::default() };
-        let message = Arc::new(self.to_message(publish, topic, now));
+        let message = self.copy_message(publish, topic, now);
         let count = self.accept(&message, Some(id), until, now, turn);
         if count == 0 {
             self.note_no_subscribers(&message, now, turn);
         }
+        self.spare.keep(message);
         self.settle(now, turn); // The acknowledgement waits for what died of it, too.
         self.acknowledge(id, publish, count, before, turn);
         Ok(())
@@ -209,32 +211,43 @@ impl Broker {
     }
 
     /// Copies a PUBLISH out of its read buffer: a message that stays must not pin one.
-    fn to_message(&self, publish: &Publish<'_>, topic: Arc<str>, now: Timestamp) -> Message {
-        let (properties, payload) = match &publish.payload {
-            Payload::Shared(payload) => {
-                (Bytes::copy_from_slice(&publish.properties), payload.clone())
+    fn copy_message(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: Arc<str>,
+        now: Timestamp,
+    ) -> Arc<Message> {
+        let expiry = publish.message_expiry.or(self.settings.limits.message_expiry);
+        self.spare.message(|spare| {
+            let (properties, payload) = copy_out(publish, spare);
+            Message {
+                topic,
+                properties,
+                payload,
+                qos: publish.qos,
+                retain: publish.retain,
+                received: now,
+                expiry,
+                past: None,
             }
-            Payload::Borrowed(payload) if publish.properties.is_empty() => {
-                (Bytes::new(), Bytes::copy_from_slice(payload))
-            }
-            Payload::Borrowed(payload) => {
-                let mut both = BytesMut::with_capacity(publish.properties.len() + payload.len());
-                both.extend_from_slice(&publish.properties);
-                both.extend_from_slice(payload);
-                let mut properties = both.freeze();
-                let payload = properties.split_off(publish.properties.len());
-                (properties, payload)
-            }
-        };
-        Message {
-            topic,
-            properties,
-            payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            received: now,
-            expiry: publish.message_expiry.or(self.settings.limits.message_expiry),
-            past: None,
+        })
+    }
+}
+
+/// Properties and payload of a PUBLISH, in memory of their own. `spare` may be written over.
+fn copy_out(publish: &Publish<'_>, spare: Bytes) -> (Bytes, Bytes) {
+    match &publish.payload {
+        Payload::Shared(payload) => (Bytes::copy_from_slice(&publish.properties), payload.clone()),
+        Payload::Borrowed(payload) if publish.properties.is_empty() => {
+            (Bytes::new(), copy_into(spare, payload))
+        }
+        Payload::Borrowed(payload) => {
+            let mut both = BytesMut::with_capacity(publish.properties.len() + payload.len());
+            both.extend_from_slice(&publish.properties);
+            both.extend_from_slice(payload);
+            let mut properties = both.freeze();
+            let payload = properties.split_off(publish.properties.len());
+            (properties, payload)
         }
     }
 }

@@ -1,13 +1,15 @@
 //! From a queue to the wire: what may be sent now is sent, what is needed for that is loaded, what
 //! expired or is too much dies.
 
+use std::sync::Arc;
+
 use super::Broker;
 use super::acknowledge::watch_acks;
 use super::dead_letter::Death;
 use super::deliver::{may_receive, surplus};
 use super::timer::Timer;
-use crate::mqtt::QoS;
 use crate::mqtt::packet::PacketId;
+use crate::mqtt::{Message, QoS};
 use crate::session::Session;
 use crate::session::outbound::Offer;
 use crate::session::queue::{Queue, Totals};
@@ -158,11 +160,13 @@ impl Broker {
     }
 }
 
-/// What was sent under `packet_id` is acknowledged: it leaves, lazily.
-pub(super) fn remove_sent(session: &mut Session, packet_id: PacketId, turn: &mut Turn) {
-    let Some(sent) = session.outbound.remove(packet_id) else {
-        return;
-    };
+/// What was sent under `packet_id` is acknowledged: it leaves, lazily. Its message comes back.
+pub(super) fn remove_sent(
+    session: &mut Session,
+    packet_id: PacketId,
+    turn: &mut Turn,
+) -> Option<Arc<Message>> {
+    let sent = session.outbound.remove(packet_id)?;
     if sent.stored {
         let (owner, message) = (sent.owner, sent.entry.message);
         let number = turn.record(Record::Removed { owner, message, lazy: true });
@@ -170,4 +174,5 @@ pub(super) fn remove_sent(session: &mut Session, packet_id: PacketId, turn: &mut
             session.newest = number;
         }
     }
+    sent.entry.body
 }
