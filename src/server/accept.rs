@@ -2,16 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::Listener;
 use super::admit::{Door, admit};
+use super::connection::Connection;
 use super::log::Seldom;
 use super::outbox::Peer;
 
@@ -45,7 +48,7 @@ pub(super) async fn accept(gate: Arc<Gate>, listener: Listener) {
 
 impl Gate {
     fn enter(&self, socket: TcpStream, peer: Peer, listener: &Listener) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Some(place) = Place::take(&self.places) else {
             if let Some(before) = self.seldom.pass(Instant::now()) {
                 warn!(
                     target: "kedgemq",
@@ -59,7 +62,7 @@ impl Gate {
         };
         let _ = socket.set_nodelay(true); // It only makes it faster.
         let door = Arc::clone(&self.door);
-        tokio::spawn(run(door, socket, peer, listener, place));
+        tokio::spawn(Life::new(door, socket, peer, listener, place));
     }
 
     /// Errors of one connection pass; others may last, so the next try waits.
@@ -75,20 +78,73 @@ impl Gate {
     }
 }
 
-/// The task of a connection. What admitting needs is boxed, and not part of the steady task.
-fn run(
-    door: Arc<Door>,
-    socket: TcpStream,
-    peer: Peer,
-    listener: &Listener,
-    place: OwnedSemaphorePermit,
-) -> impl Future<Output = ()> + use<> {
-    let (tls, access) = (listener.tls.clone(), Arc::clone(&listener.access));
-    let admitting = Box::pin(admit(door, socket, peer, tls, access));
-    async move {
-        let _place = place;
-        if let Some(connection) = admitting.await {
-            connection.serve().await;
+/// One of the connections that may be open.
+pub(super) struct Place(Arc<Semaphore>);
+
+impl Place {
+    fn take(places: &Arc<Semaphore>) -> Option<Self> {
+        places.try_acquire().ok()?.forget();
+        Some(Self(Arc::clone(places)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+/// The task of a connection: one box after the other, so that an idle one is small.
+pub(super) enum Life {
+    /// What admitting needs is gone with it.
+    Admitting(Pin<Box<dyn Future<Output = Option<Box<Connection>>> + Send>>),
+    Serving(Box<Connection>),
+    Lingering(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Over,
+}
+
+impl Life {
+    fn new(
+        door: Arc<Door>,
+        socket: TcpStream,
+        peer: Peer,
+        listener: &Listener,
+        place: Place,
+    ) -> Self {
+        let (tls, access) = (listener.tls.clone(), Arc::clone(&listener.access));
+        Self::Admitting(Box::pin(async move {
+            let connection = admit(door, socket, peer, tls, access).await;
+            connection.map(|connection| connection.keep(place))
+        }))
+    }
+}
+
+impl Future for Life {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut *self {
+                Self::Admitting(admitting) => {
+                    let connection = ready!(admitting.as_mut().poll(cx));
+                    *self = connection.map_or(Self::Over, Self::Serving);
+                }
+                Self::Serving(connection) => {
+                    let lingers = ready!(connection.poll_serve(cx));
+                    let Self::Serving(connection) = std::mem::replace(&mut *self, Self::Over)
+                    else {
+                        unreachable!("it was matched above");
+                    };
+                    if lingers {
+                        *self = Self::Lingering(Box::pin(connection.linger()));
+                    }
+                }
+                Self::Lingering(lingering) => {
+                    ready!(lingering.as_mut().poll(cx));
+                    *self = Self::Over;
+                }
+                Self::Over => return Poll::Ready(()),
+            }
         }
     }
 }
@@ -97,12 +153,10 @@ fn run(
 mod tests {
     use super::*;
 
-    fn future_size<A, B, C, D, E, F>(_: fn(A, B, C, &D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
+    /// tokio puts 96 bytes around it, at addresses that 128 divides.
     #[test]
     fn the_task_of_an_idle_connection_is_small() {
-        assert!(future_size(run) <= 128, "{} bytes", future_size(run));
+        assert!(size_of::<Life>() <= 24, "{} bytes", size_of::<Life>());
+        assert!(size_of::<Connection>() <= 104, "{} bytes", size_of::<Connection>());
     }
 }

@@ -103,7 +103,7 @@ impl Door {
         let seat = Seat {
             engine: Arc::clone(&self.engine),
             outbox: self.engine.seat(peer, half, waker),
-            cause: None,
+            known: false,
         };
         Ok((seat, link, common_name))
     }
@@ -133,8 +133,7 @@ impl Door {
             self.terms(version, keep_alive)
         });
         self.engine.traffic().received(whole - carry.bytes().len());
-        let why = "the connection's task failed".into();
-        seat.cause = Some(CloseCause::Network(why));
+        seat.known = true;
         Connection::new(seat, link, carry, terms)
     }
 
@@ -155,7 +154,8 @@ impl Door {
             0 => STALL,
             seconds => Duration::from_millis(u64::from(seconds) * 1500),
         };
-        Terms { version, packet_size: self.packet_size, stall }
+        let packet_size = u32::try_from(self.packet_size).unwrap_or(u32::MAX);
+        Terms { version, packet_size, stall }
     }
 }
 

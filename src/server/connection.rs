@@ -13,6 +13,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
+use super::accept::Place;
 use super::engine::{Engine, Live, Step};
 use super::link::Link;
 use super::outbox::{Buffer, Outbox, Rest};
@@ -22,7 +23,7 @@ use crate::mqtt::Version;
 use crate::turn::CloseCause;
 
 /// For what is written last.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT_MS: u32 = 5_000;
 
 /// Bytes that a client may have handled while others wait: one that never stops sending has them
 /// wait for no more than this takes.
@@ -41,10 +42,11 @@ pub(super) struct Connection {
     closing: bool,
     /// Whether writing failed.
     broken: bool,
+    /// How long the socket may take nothing, in milliseconds.
+    stall_ms: u32,
     writing: Option<Box<Writing>>,
-    /// How long the socket may take nothing.
-    stall: Duration,
     _live: Live,
+    place: Option<Place>,
 }
 
 /// The way of packets into the core.
@@ -52,7 +54,7 @@ struct Inbound {
     seat: Seat,
     version: Version,
     /// Our Maximum Packet Size.
-    packet_size: usize,
+    packet_size: u32,
 }
 
 /// What was agreed on for a connection.
@@ -61,7 +63,7 @@ pub(super) struct Terms {
     /// Its protocol.
     pub(super) version: Version,
     /// Our Maximum Packet Size.
-    pub(super) packet_size: usize,
+    pub(super) packet_size: u32,
     /// How long the socket may take nothing.
     pub(super) stall: Duration,
 }
@@ -78,8 +80,8 @@ pub(super) struct Writing {
 pub(super) struct Seat {
     pub(super) engine: Arc<Engine>,
     pub(super) outbox: Arc<Outbox>,
-    /// What the core is told, when it knows the connection and did not end it itself.
-    pub(super) cause: Option<CloseCause>,
+    /// Whether the core was told of the connection.
+    pub(super) known: bool,
 }
 
 impl Seat {
@@ -87,18 +89,25 @@ impl Seat {
     pub(super) fn turn(&self, act: impl FnOnce(&mut Step<'_>)) {
         self.engine.turn(By::Connection(&self.outbox), act);
     }
+
+    /// Tells the core why the connection is over, if it does not know.
+    fn gone(&mut self, cause: CloseCause) {
+        if std::mem::take(&mut self.known) {
+            self.turn(|step| {
+                if !self.outbox.is_closing() {
+                    step.close(self.outbox.id(), cause);
+                }
+            });
+        }
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let id = self.outbox.id();
-        let cause = self.cause.take();
-        self.turn(|step| {
-            if let Some(cause) = cause.filter(|_| !self.outbox.is_closing()) {
-                step.close(id, cause);
-            }
-            step.leave(id);
-        });
+        if self.known {
+            self.gone(CloseCause::Network("the connection's task failed".into()));
+        }
+        self.turn(|step| step.leave(self.outbox.id()));
     }
 }
 
@@ -134,10 +143,17 @@ impl Connection {
             ready,
             closing: false,
             broken: false,
+            stall_ms: u32::try_from(terms.stall.as_millis()).unwrap_or(u32::MAX),
             writing: None,
-            stall: terms.stall,
             _live: live,
+            place: None,
         })
+    }
+
+    /// Keeps `place` to its end.
+    pub(super) fn keep(mut self: Box<Self>, place: Place) -> Box<Self> {
+        self.place = Some(place);
+        self
     }
 
     /// Its outbox.
@@ -146,11 +162,15 @@ impl Connection {
         Arc::clone(&self.inbound.seat.outbox)
     }
 
-    /// Serves it to its end.
-    pub(super) async fn serve(mut self: Box<Self>) {
-        match poll_fn(|cx| self.poll(cx)).await {
-            End::Closed => Box::pin(self.linger()).await,
-            End::Gone(cause) => self.inbound.seat.cause = Some(cause),
+    /// Serves it until all is written that ever will be: then it has to [`linger`](Self::linger),
+    /// unless it is gone already.
+    pub(super) fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match ready!(self.poll(cx)) {
+            End::Closed => Poll::Ready(true),
+            End::Gone(cause) => {
+                self.inbound.seat.gone(cause);
+                Poll::Ready(false)
+            }
         }
     }
 
@@ -232,7 +252,7 @@ impl Connection {
         let outbox = &self.inbound.seat.outbox;
         if !self.closing && outbox.is_closing() {
             self.closing = true;
-            self.stall = CLOSE_TIMEOUT;
+            self.stall_ms = CLOSE_TIMEOUT_MS;
             if let Some(writing) = &mut self.writing {
                 writing.stalled = None;
             }
@@ -246,7 +266,8 @@ impl Connection {
 
     /// Writes until nothing is left, all was written that ever will be, or the socket is stuck.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
-        let Self { inbound, link, writing, stall, .. } = self;
+        let Self { inbound, link, writing, stall_ms, .. } = self;
+        let stall = Duration::from_millis(u64::from(*stall_ms));
         let outbox = &inbound.seat.outbox;
         let Some(work) = writing else {
             return Poll::Pending;
@@ -254,7 +275,7 @@ impl Connection {
         loop {
             if work.buffer.is_empty() {
                 match link.poll_flush(cx) {
-                    Poll::Pending => return work.poll_stalled(*stall, cx).map(Ok),
+                    Poll::Pending => return work.poll_stalled(stall, cx).map(Ok),
                     Poll::Ready(flushed) => flushed?,
                 }
                 match outbox.rest(&mut work.half) {
@@ -267,7 +288,7 @@ impl Connection {
                 }
             }
             match link.poll_write(&mut work.half, cx, &work.buffer) {
-                Poll::Pending => return work.poll_stalled(*stall, cx).map(Ok),
+                Poll::Pending => return work.poll_stalled(stall, cx).map(Ok),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(count) => {
                     let count = count?;
@@ -281,7 +302,7 @@ impl Connection {
     }
 
     /// Closes our side and waits for the client to close its own.
-    async fn linger(mut self: Box<Self>) {
+    pub(super) async fn linger(mut self: Box<Self>) {
         self.writing = None; // Drops the half: FIN.
         let until = Instant::now() + LINGER;
         let shutdown = poll_fn(|cx| self.link.poll_shutdown(cx));
@@ -367,7 +388,7 @@ impl Inbound {
 
     /// The packets, or `None` when the store has no room for them.
     fn decode<'a>(&self, bytes: &'a [u8]) -> Option<Batch<'a>> {
-        let batch = Batch::decode(bytes, self.version, self.packet_size);
+        let batch = Batch::decode(bytes, self.version, self.packet_size as usize);
         let seat = &self.seat;
         let wait = seat.engine.is_full() && batch.needs_store();
         (!wait || !seat.engine.must_wait(&seat.outbox)).then_some(batch)

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Access;
+use super::accept::Life;
 use super::admit::{Door, admit};
 use super::clock::Clock;
 use super::engine::{Disk, Engine};
@@ -157,7 +158,7 @@ pub(super) fn admitted(
         let admitted = admit(Arc::new(door), socket, peer, tls, Arc::new(access)).await;
         let _ = seated.send(admitted.as_ref().map(|connection| connection.outbox()));
         if let Some(connection) = admitted {
-            connection.serve().await;
+            Life::Serving(connection).await;
         }
     });
     (outbox, task)

@@ -50,7 +50,8 @@ pub struct Link {
     pub ack_watched: bool,
     /// Whether its outbox is over its limit.
     pub outbox_full: bool,
-    aliases: Aliases,
+    /// Where the client takes Topic Aliases.
+    aliases: Option<Box<Aliases>>,
 }
 
 impl Link {
@@ -74,13 +75,14 @@ impl Link {
             payload_out: 0,
             ack_watched: false,
             outbox_full: false,
-            aliases: Aliases::default(),
+            aliases: None,
         }
     }
 
     /// How many Topic Aliases the client takes.
     pub fn set_alias_maximum(&mut self, maximum: u16) {
-        self.aliases.maximum = maximum;
+        let aliases = Aliases { maximum, by_topic: HashMap::default() };
+        self.aliases = (maximum > 0).then(|| Box::new(aliases));
     }
 
     /// Sends `reply` when `until` is durable; Reason Strings only where wanted. What the client
@@ -119,7 +121,7 @@ impl Link {
     /// The Topic Alias for a QoS 0 PUBLISH of `topic` that is not held. Nothing else uses one:
     /// a PUBLISH that waits, or that others may overtake, must not define what they use.
     pub fn topic_alias(&mut self, topic: &Arc<str>) -> Option<TopicAlias> {
-        self.aliases.of(topic)
+        self.aliases.as_mut()?.of(topic)
     }
 
     /// When the client counts as gone: after one and a half Keep Alives without a packet
@@ -142,7 +144,7 @@ fn strip_reason_string(reply: &mut Reply) {
 }
 
 /// Topic Aliases towards the client: the first topics get them, for as long as it is connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Aliases {
     maximum: u16,
     by_topic: HashMap<Arc<str>, u16, FixedState>,
@@ -150,9 +152,6 @@ struct Aliases {
 
 impl Aliases {
     fn of(&mut self, topic: &Arc<str>) -> Option<TopicAlias> {
-        if self.maximum == 0 {
-            return None;
-        }
         if let Some(&alias) = self.by_topic.get(topic) {
             return Some(TopicAlias::Use(alias));
         }
