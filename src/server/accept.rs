@@ -151,6 +151,7 @@ impl Future for Life {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outbox::Outbox;
     use super::*;
 
     /// tokio puts 96 bytes around it, at addresses that 128 divides.
@@ -158,5 +159,10 @@ mod tests {
     fn the_task_of_an_idle_connection_is_small() {
         assert!(size_of::<Life>() <= 24, "{} bytes", size_of::<Life>());
         assert!(size_of::<Connection>() <= 104, "{} bytes", size_of::<Connection>());
+    }
+
+    #[test]
+    fn an_empty_outbox_is_small() {
+        assert!(size_of::<Outbox>() <= 176, "{} bytes", size_of::<Outbox>());
     }
 }

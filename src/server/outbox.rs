@@ -55,7 +55,7 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 struct State {
     version: Version,
-    maximum_packet_size: usize,
+    maximum_packet_size: u32,
     queue: Buffer,
     order: Order,
     right: Right,
@@ -123,7 +123,7 @@ impl Outbox {
         };
         let state = State {
             version: Version::V311,
-            maximum_packet_size: usize::MAX,
+            maximum_packet_size: u32::MAX,
             queue: Buffer::default(),
             order: Order::default(),
             right,
@@ -172,8 +172,7 @@ impl Outbox {
     pub(super) fn set_protocol(&self, version: Version, maximum_packet_size: Option<u32>) {
         let mut state = self.lock();
         state.version = version;
-        let size = maximum_packet_size.and_then(|size| usize::try_from(size).ok());
-        state.maximum_packet_size = size.unwrap_or(usize::MAX);
+        state.maximum_packet_size = maximum_packet_size.unwrap_or(u32::MAX);
     }
 
     /// Opens it for output, unless it is closed. All up to `committed` is on disk.
@@ -428,7 +427,7 @@ impl State {
                 self.queue.append(|bytes| stencil.append(delivery, context, bytes));
             }
             reply => {
-                let limit = self.maximum_packet_size;
+                let limit = self.maximum_packet_size as usize;
                 self.queue.append(|bytes| codec::encode(&reply, context, limit, bytes));
             }
         }

@@ -24,12 +24,16 @@ thread_local! {
 /// Bytes in order. An empty one owns no memory.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Buffer {
-    front: VecDeque<Chunk>,
+    /// What is before the tail, where there was a big payload.
+    front: Option<Box<Front>>,
     tail: Vec<u8>,
     /// Written bytes of the first chunk.
     start: usize,
     len: usize,
 }
+
+#[derive(Debug, Default)]
+struct Front(VecDeque<Chunk>);
 
 #[derive(Debug)]
 enum Chunk {
@@ -72,16 +76,17 @@ impl Buffer {
 
     /// Appends a payload without copying it.
     pub(super) fn share(&mut self, payload: Bytes) {
+        let Front(front) = &mut **self.front.get_or_insert_default();
         if !self.tail.is_empty() {
-            self.front.push_back(Chunk::Packets(std::mem::take(&mut self.tail)));
+            front.push_back(Chunk::Packets(std::mem::take(&mut self.tail)));
         }
         self.len += payload.len();
-        self.front.push_back(Chunk::Payload(payload));
+        front.push_back(Chunk::Payload(payload));
     }
 
     /// The next bytes to write: fills `slices` from its front and gives how many it filled.
     pub(in crate::server) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let chunks = self.front.iter().map(Chunk::as_slice);
+        let chunks = self.front.iter().flat_map(|front| &front.0).map(Chunk::as_slice);
         let all = chunks.chain(std::iter::once(self.tail.as_slice()));
         let mut count = 0;
         for (slot, bytes) in slices.iter_mut().zip(all) {
@@ -96,19 +101,21 @@ impl Buffer {
     pub(in crate::server) fn advance(&mut self, count: usize) {
         self.len -= count;
         self.start += count;
-        while let Some(first) = self.front.front() {
-            let length = first.as_slice().len();
-            if self.start < length {
-                return;
-            }
-            self.start -= length;
-            if let Some(Chunk::Packets(bytes)) = self.front.pop_front() {
-                recycle(bytes);
+        if let Some(Front(front)) = self.front.as_deref_mut() {
+            while let Some(first) = front.front() {
+                let length = first.as_slice().len();
+                if self.start < length {
+                    return;
+                }
+                self.start -= length;
+                if let Some(Chunk::Packets(bytes)) = front.pop_front() {
+                    recycle(bytes);
+                }
             }
         }
         if self.len == 0 {
             self.start = 0;
-            self.front = VecDeque::new();
+            self.front = None;
             recycle(std::mem::take(&mut self.tail));
         }
     }

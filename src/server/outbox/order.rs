@@ -13,9 +13,12 @@ use crate::turn::{Output, RecordNumber};
 /// Room for a batch of acknowledgements, so that the queue grows seldom.
 const ROOM: usize = 16;
 
-/// What waits, in the order in which it leaves.
+/// What waits, in the order in which it leaves. Without anything it owns no memory.
 #[derive(Debug, Default)]
-pub struct Order {
+pub struct Order(Option<Box<Held>>);
+
+#[derive(Debug)]
+struct Held {
     queue: VecDeque<(RecordNumber, Output)>,
     connacks: usize,
     publishes: usize,
@@ -25,25 +28,25 @@ pub struct Order {
 impl Order {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.0.is_none()
     }
 
     /// Whether `output`, which needs no record, may leave before what waits.
     pub fn may_pass(&self, output: &Output) -> bool {
-        if self.queue.is_empty() {
+        let Some(held) = &self.0 else {
             return true;
-        }
-        if self.connacks > 0 {
+        };
+        if held.connacks > 0 {
             return false;
         }
         let Output::Packet(reply) = output else {
             return true;
         };
         match reply {
-            Reply::Publish(delivery) if delivery.topic_alias.is_some() && self.aliases > 0 => false,
+            Reply::Publish(delivery) if delivery.topic_alias.is_some() && held.aliases > 0 => false,
             Reply::Publish(delivery) => match delivery.qos {
                 QoS::AtMostOnce => true,
-                QoS::AtLeastOnce => self.publishes == 0,
+                QoS::AtLeastOnce => held.publishes == 0,
                 QoS::ExactlyOnce => false,
             },
             Reply::PingResp | Reply::Disconnect(_) => true,
@@ -53,29 +56,35 @@ impl Order {
 
     /// Puts `output` behind all that waits; it leaves when `until` is on disk, too.
     pub fn hold(&mut self, until: RecordNumber, output: Output) {
-        if self.queue.capacity() == 0 {
-            self.queue.reserve(ROOM);
-        }
-        self.count(&output, |count| *count += 1);
-        self.queue.push_back((until, output));
+        let held = self.0.get_or_insert_with(Held::with_room);
+        held.count(&output, |count| *count += 1);
+        held.queue.push_back((until, output));
     }
 
     /// What may leave next when all up to `committed` is on disk.
     pub fn pop(&mut self, committed: RecordNumber) -> Option<Output> {
-        if self.queue.front()?.0 > committed {
+        let held = self.0.as_mut()?;
+        if held.queue.front()?.0 > committed {
             return None;
         }
-        let (_, output) = self.queue.pop_front()?;
-        self.count(&output, |count| *count -= 1);
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new(); // An idle connection owns none.
+        let (_, output) = held.queue.pop_front()?;
+        held.count(&output, |count| *count -= 1);
+        if held.queue.is_empty() {
+            self.0 = None;
         }
         Some(output)
     }
 
     /// Drops what waits.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
+    }
+}
+
+impl Held {
+    fn with_room() -> Box<Self> {
+        let queue = VecDeque::with_capacity(ROOM);
+        Box::new(Self { queue, connacks: 0, publishes: 0, aliases: 0 })
     }
 
     fn count(&mut self, output: &Output, change: impl Fn(&mut usize)) {
