@@ -73,7 +73,7 @@ pub struct Outbound {
     /// …which is `extension`, for those from `bound_before` on.
     bound_before: u64,
     extension: RecordNumber,
-    loading: Option<Load>,
+    loading: Option<Box<Load>>,
 }
 
 /// A copy to be sent.
@@ -221,7 +221,7 @@ impl Outbound {
 
     /// A load is over: takes what it should have brought and did not.
     pub fn loaded(&mut self, load: Load) -> Vec<InFlight> {
-        if self.loading != Some(load) {
+        if self.loading.as_deref() != Some(&load) {
             return Vec::new();
         }
         self.loading = None;
@@ -307,7 +307,7 @@ impl Outbound {
             low = low.min(sent.entry.message);
             high = high.max(sent.entry.message);
         }
-        self.loading = Some(Load {
+        let load = Load {
             owner: first.owner,
             first: low,
             last: high,
@@ -315,8 +315,9 @@ impl Outbound {
             bytes: u32::MAX,
             expired_by: None,
             after_lazy: true,
-        });
-        self.loading
+        };
+        self.loading = Some(Box::new(load));
+        Some(load)
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::mqtt::Version;
 use crate::mqtt::packet::PacketId;
 use crate::session::Session;
+use crate::session::outbound::Outbound;
 use crate::session::queue::{Queue, Totals};
 use crate::turn::{Backlog, MessageId, RecordNumber};
 
@@ -21,6 +22,7 @@ fn boxes(session: &mut Session) -> [bool; 4] {
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Session>() <= 152, "{} bytes", size_of::<Session>());
+    assert!(size_of::<Outbound>() <= 104, "{} bytes", size_of::<Outbound>());
 }
 
 #[test]
@@ -86,7 +88,7 @@ fn an_emptied_queue_keeps_no_memory_and_its_kind() {
 
 #[test]
 fn used_packet_identifiers_are_remembered() {
-    let mut outbound: Rare<crate::session::outbound::Outbound> = Rare::new(());
+    let mut outbound: Rare<Outbound> = Rare::new(());
     outbound.restore_bound(7);
     outbound.tidy();
     assert_eq!(outbound.bound(), 7);
