@@ -55,6 +55,45 @@ fn every_message_of_both_brokers_is_checked() {
 }
 
 #[test]
+fn every_column_of_the_scale_has_its_sizes() {
+    let (is_well, lines) = bench(&["--scale", "--ours-only", "--kedgemq", KEDGEMQ]);
+    assert!(is_well, "{lines:#?}");
+    let name = |line: &Value| line["column"].as_str().expect("each is of a column").to_owned();
+    let columns = [
+        "clients",
+        "exact-few",
+        "exact-many",
+        "plus-few",
+        "plus-many",
+        "plus-first",
+        "rest-few",
+        "rest-many",
+        "depth",
+        "queue publish",
+        "queue drain",
+        "retained exact",
+        "retained plus",
+        "retained rest",
+    ];
+    for column in columns {
+        let rows: Vec<&Value> = lines.iter().filter(|line| name(line) == column).collect();
+        assert_eq!(rows.len(), 2, "{column} of {lines:#?}");
+        assert!(rows[0]["size"].as_u64() < rows[1]["size"].as_u64(), "{rows:#?}");
+        assert_eq!(rows[0]["ratio"], 1.0, "{rows:#?}");
+        for row in rows {
+            assert_eq!(row["broker"], "kedgemq");
+            assert!(row["verified"].as_u64().is_some_and(|count| count > 0), "{row}");
+            assert!(row["cpu_us"].as_f64().is_some_and(|cpu| cpu > 0.0), "{row}");
+            assert!(row["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{row}");
+        }
+        let of = |line: &&Value| name(line) == column && line["size"].as_u64() >= Some(1000);
+        let told = lines.iter().find(of);
+        assert!(told.is_none_or(|line| line["item_bytes"].is_f64()), "{told:?}");
+    }
+    assert_eq!(lines.len(), 2 * columns.len(), "{lines:#?}");
+}
+
+#[test]
 fn a_broker_that_fails_is_no_figure() {
     let arguments = ["--scenario", "pairs-qos0", "--ours-only", "--kedgemq", "false"];
     let (is_well, lines) = bench(&arguments);

@@ -8,15 +8,18 @@ mod certificate;
 mod exchange;
 mod generator;
 mod idle;
+mod kept;
 mod link;
 mod measure;
 mod offline;
 mod proc;
 mod report;
 mod retained;
+mod scale;
 mod scenario;
 mod steady;
 mod storm;
+mod topics;
 mod wear;
 mod wire;
 
@@ -30,6 +33,7 @@ use broker::Broker;
 use certificate::Certificate;
 use measure::Sample;
 use report::Rounds;
+use scale::{COLUMNS, Scale};
 use scenario::{SCENARIOS, Scenario};
 use wear::Wear;
 
@@ -73,6 +77,14 @@ struct Options {
     /// persistent sessions; mosquitto with `autosave_on_changes`.
     #[arg(long)]
     wear: bool,
+    /// Measures how the CPU time of a message grows with clients, subscriptions, levels and what is
+    /// kept; --list says with what.
+    #[arg(long, conflicts_with_all = ["wear", "scenario"])]
+    scale: bool,
+    /// With --scale: only these.
+    #[arg(long, num_args = 1.., value_delimiter = ',', requires = "scale",
+        value_parser = PossibleValuesParser::new(COLUMNS.iter().map(|column| column.name)))]
+    column: Vec<String>,
     #[command(flatten)]
     wearing: wear::Options,
 }
@@ -94,7 +106,12 @@ fn main() -> ExitCode {
 /// Whether all went well.
 fn run(options: &Options) -> Result<bool, String> {
     if options.list {
-        SCENARIOS.iter().for_each(|scenario| println!("{:<22} {}", scenario.name, scenario.what));
+        if options.scale {
+            COLUMNS.iter().for_each(|column| println!("{:<22} {}", column.name, column.what));
+        } else {
+            let print = |scenario: &Scenario| println!("{:<22} {}", scenario.name, scenario.what);
+            SCENARIOS.iter().for_each(print);
+        }
         return Ok(true);
     }
     let binaries = Binaries::find(options)?;
@@ -103,6 +120,9 @@ fn run(options: &Options) -> Result<bool, String> {
         return Wear { binaries: &binaries, directory, options: &options.wearing }
             .run()
             .map(|()| true);
+    }
+    if options.scale {
+        return Ok(options.scale(&binaries).run());
     }
     let certificates = broker::new_directory(&options.directory)?;
     let certificate = Certificate::make(certificates.path())?;
@@ -119,6 +139,14 @@ fn run(options: &Options) -> Result<bool, String> {
         is_well &= run.compare();
     }
     Ok(is_well)
+}
+
+impl Options {
+    fn scale<'a>(&'a self, binaries: &'a Binaries) -> Scale<'a> {
+        let Self { directory, column: chosen, rounds, messages, quick, json, .. } = self;
+        let (rounds, messages, quick, json) = (*rounds, *messages, *quick, *json);
+        Scale { binaries, directory, chosen, rounds, messages, quick, json }
+    }
 }
 
 /// The programs that are compared; mosquitto is left out on demand.

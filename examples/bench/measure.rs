@@ -21,6 +21,8 @@ pub(crate) enum Figure {
     Generator,
     /// Resident bytes of each connection.
     Connection,
+    /// Resident bytes of each thing that there are many of.
+    Item,
     /// Milliseconds from when a message was meant to be sent until its subscriber had it.
     Median,
     P99,
@@ -41,6 +43,7 @@ impl Figure {
             Self::Written => "written_bytes",
             Self::Generator => "generator",
             Self::Connection => "connection_bytes",
+            Self::Item => "item_bytes",
             Self::Median => "p50_ms",
             Self::P99 => "p99_ms",
             Self::P999 => "p999_ms",

@@ -48,8 +48,14 @@ impl Rounds {
         first.iter().enumerate().map(summary).collect()
     }
 
+    /// Of a figure that each round has.
+    pub(crate) fn median(&self, figure: Figure) -> f64 {
+        let found = self.summaries().into_iter().find(|summary| summary.figure == figure);
+        found.map_or(f64::NAN, |summary| summary.median)
+    }
+
     /// Messages or connections that were checked in a round.
-    fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.first().map_or(0, |sample| sample.count)
     }
 }
