@@ -116,3 +116,63 @@ fn looks_only_at_topics_that_start_like_the_filter() {
     assert_eq!(retained.matching("b/#", None, 2, &mut out), None, "two are all there is to see");
     assert_eq!(out.len(), 2);
 }
+
+#[test]
+fn leaps_over_what_a_filter_cannot_match() {
+    let mut retained = Retained::default();
+    for (line, machine) in (0..10).flat_map(|line| (0..1000).map(move |machine| (line, machine))) {
+        let topic = format!("plant/{line}/{machine}/state");
+        retained.set(topic.as_str().into(), Some(message(&topic, "x")));
+    }
+    for topic in ["plant/0/total", "plant/9/total", "$SYS/up", "plant/5/total/x"] {
+        retained.set(topic.into(), Some(message(topic, "x")));
+    }
+    let rows = [
+        ("plant/+/total", "plant/0/total plant/9/total"),
+        ("plant/+/7", ""),
+        ("+/9/total", "plant/9/total"),
+        ("+", ""),
+        ("plant/+", ""),
+        ("+/+/1/x", ""),
+        (
+            "plant/+/7/state",
+            &(0..10).map(|n| format!("plant/{n}/7/state")).collect::<Vec<_>>().join(" "),
+        ),
+    ];
+    for (filter, expected) in rows {
+        let mut out = Vec::new();
+        let next = retained.matching(filter, None, 500, &mut out);
+        assert_eq!(next, None, "{filter} looks at few of 10,000");
+        let topics: Vec<&str> = out.iter().map(|message| &*message.topic).collect();
+        assert_eq!(topics.join(" "), expected, "{filter}");
+    }
+}
+
+/// All topics of up to four levels that are made of few characters, some before and some behind
+/// the `/` in the order of bytes.
+#[test]
+fn leaping_leaves_nothing_out() {
+    let levels = ["", "!", "$", "a", "a!", "a0", "aa", "b"];
+    let mut topics: Vec<String> = levels.iter().map(ToString::to_string).collect();
+    let mut last = topics.clone();
+    for _ in 1..4 {
+        let longer = |topic: &String| levels.map(|level| format!("{topic}/{level}"));
+        last = last.iter().flat_map(longer).collect();
+        topics.extend_from_slice(&last);
+    }
+    topics.retain(|topic| !topic.is_empty());
+    topics.sort();
+    let mut retained = Retained::default();
+    for topic in &topics {
+        retained.set(topic.as_str().into(), Some(message(topic, "x")));
+    }
+    let filters =
+        "+ +/+ a/+ +/a +/+/b a/+/a a/+/a! +/a0/# a/+/b/# +/b/+/a a/+/+/a0 a!/+/! +/+/+/$ $/+/a +/#";
+    for filter in filters.split_whitespace() {
+        let expected = topics.iter().filter(|topic| topic::matches(topic, filter));
+        let expected: Vec<&str> = expected.map(String::as_str).collect();
+        for scan_max in [1, 3, 20, 10_000] {
+            assert_eq!(all(&retained, filter, scan_max), expected.join(" "), "{filter} {scan_max}");
+        }
+    }
+}
