@@ -11,6 +11,7 @@ use super::timer::{AGE_INTERVAL, SUMMARY_INTERVAL, Timer};
 use super::{Broker, letter};
 use crate::metrics::Gauges;
 use crate::mqtt::{Message, QoS, ReasonCode, topic};
+use crate::router::first_match;
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Entry;
 use crate::time::Timestamp;
@@ -362,19 +363,12 @@ impl Broker {
     /// By which of its subscriptions an owner that is there got the copy.
     pub(super) fn matching_filter(&self, death: &Death) -> Option<Arc<str>> {
         if let Some(session) = self.sessions.get(&death.owner) {
-            return first_match(session.filters(), death);
+            let topic = &death.entry.body.as_ref()?.topic;
+            return first_match(topic, |text| session.filter_from(text)).cloned();
         }
         let group = self.groups.get(&death.owner)?;
         Some(super::group::inner_filter(&group.filter).into())
     }
-}
-
-pub(super) fn first_match<'a>(
-    mut filters: impl Iterator<Item = &'a Arc<str>>,
-    death: &Death,
-) -> Option<Arc<str>> {
-    let topic = &death.entry.body.as_ref()?.topic;
-    filters.find(|filter| topic::matches(topic, filter)).cloned()
 }
 
 /// A copy leaves the store, and nothing is kept of it.

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Broker;
-use super::dead_letter::{Death, Undelivered, first_match};
+use super::dead_letter::{Death, Undelivered};
 use super::timer::Timer;
+use crate::router::first_match;
 use crate::session::queue::Entry;
 use crate::time::Timestamp;
 use crate::turn::{
@@ -51,7 +52,7 @@ struct Batch {
 /// What else there is of an owner that ended, or in a queue that is emptied.
 #[derive(Debug)]
 struct Rest {
-    /// The Topic Filters that it had.
+    /// The Topic Filters that it had, sorted.
     filters: Vec<Arc<str>>,
     stored: bool,
     /// Where the next load begins; `None`: there is no more.
@@ -61,6 +62,14 @@ struct Rest {
     /// Whether the owner ended, so that nothing must be left of it; else only what was never sent
     /// is doomed.
     is_ended: bool,
+}
+
+impl Rest {
+    fn matching_filter(&self, death: &Death) -> Option<Arc<str>> {
+        let topic = &death.entry.body.as_ref()?.topic;
+        let place = |text: &str| self.filters.partition_point(|filter| **filter < *text);
+        first_match(topic, |text| self.filters.get(place(text))).cloned()
+    }
 }
 
 /// What an owner that ended leaves.
@@ -158,7 +167,8 @@ impl Broker {
     }
 
     fn doom_all(&mut self, legacy: Legacy, is_ended: bool, now: Timestamp, turn: &mut Turn) {
-        let Legacy { owner, name, filters, cause, stored, mut copies, count } = legacy;
+        let Legacy { owner, name, mut filters, cause, stored, mut copies, count } = legacy;
+        filters.sort_unstable();
         let reason: DeadReason = cause.into();
         let is_wanted = self.is_wanted(reason);
         if is_ended && !is_wanted && count > 0 {
@@ -211,7 +221,7 @@ impl Broker {
         };
         let name = batch.name.clone();
         let filter = match &batch.rest {
-            Some(rest) => first_match(rest.filters.iter(), &death),
+            Some(rest) => rest.matching_filter(&death),
             None => self.matching_filter(&death),
         };
         self.die(death, &name, filter, now, turn);

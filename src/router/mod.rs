@@ -3,11 +3,13 @@
 //!
 //! Invariant: what comes out depends on what was put in and its order alone, never on a hash seed.
 
+pub mod filters;
 pub mod retained;
 pub mod route;
 pub mod share;
 pub mod trie;
 
+pub use filters::first_match;
 pub use retained::Retained;
 pub use route::Route;
 pub use share::{Member, ShareGroup};

@@ -17,6 +17,7 @@ mod tail;
 pub mod violation;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,6 +205,12 @@ impl Session {
     pub fn expires(&self) -> Option<Timestamp> {
         let since = self.disconnected?;
         (self.expiry != NEVER).then(|| since + Duration::from_secs(u64::from(self.expiry)))
+    }
+
+    /// The first of its Topic Filters that is not in front of `text`.
+    pub fn filter_from(&self, text: &str) -> Option<&Arc<str>> {
+        let from = (Bound::Included(text), Bound::Unbounded);
+        self.subscriptions.range::<str, _>(from).next().map(|(filter, _)| filter)
     }
 
     /// Its Topic Filters, in their order.
