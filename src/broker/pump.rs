@@ -16,6 +16,10 @@ use crate::session::queue::{Queue, Totals};
 use crate::time::Timestamp;
 use crate::turn::{DeadReason, Loaded, OwnerId, Record, SessionId, Turn, packet_id};
 
+/// Copies of a queue for which what expired waits a millisecond longer; nobody is sent it
+/// meanwhile.
+const COPIES_A_MS: u64 = 1000;
+
 impl Broker {
     /// Sends to a client what may be sent now: what must be sent again, then what waits.
     pub(super) fn pump(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
@@ -141,7 +145,10 @@ impl Broker {
         let Some((queue, _)) = self.queue(owner) else {
             return;
         };
+        // Looking at all copies of a long queue for each that expires would be all that is done.
+        let pause = (queue.len() as u64 / COPIES_A_MS).max(1);
         if let Some(at) = queue.soonest_expiry().filter(|_| !queue.is_waiting()) {
+            let at = Timestamp(at.0.checked_next_multiple_of(pause).unwrap_or(u64::MAX));
             self.timers.set(at, Timer::QueueExpiry(owner));
         }
     }

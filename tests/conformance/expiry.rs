@@ -1,5 +1,9 @@
 //! Message Expiry Interval.
 
+use std::time::Duration;
+
+use kedgemq::dead_reason::DeadReason;
+
 use crate::packets::*;
 use crate::rig::Rig;
 use crate::text::NOTHING;
@@ -149,4 +153,26 @@ fn an_interval_of_0_is_delivered_at_once_or_never() {
     rig.wait(1);
     let client = rig.connect(v5("c").stored());
     assert_eq!(rig.lines(client), NOTHING);
+}
+
+#[test]
+fn a_long_queue_is_looked_at_less_often_than_its_messages_expire() {
+    const COUNT: u64 = 5_000;
+    let mut rig = Rig::with(|settings| settings.dead_letters.reasons.clear());
+    let client = rig.connect(v5("c"));
+    rig.subscribe(client, "a", 1);
+    let sender = rig.connect(v5("p"));
+    for _ in 0..COUNT {
+        rig.publish(sender, expiring(10, q1(1, "a", "x")));
+        rig.advance(Duration::from_millis(1));
+    }
+    let sent = rig.lines(client).len() as u64;
+    let mut looks = 0;
+    for _ in 0..12_000 {
+        let due = rig.broker.next_timeout();
+        rig.advance(Duration::from_millis(1));
+        looks += u64::from(rig.broker.next_timeout() != due);
+    }
+    assert_eq!(rig.broker.counters().dead[DeadReason::Expired as usize], COUNT - sent);
+    assert!(looks < COUNT * 3 / 4, "{looks} times");
 }
