@@ -275,6 +275,9 @@ impl LetterTopic {
 
     /// Whether a topic is a letter's: about letters there are no letters.
     pub fn is_letter(&self, topic: &str) -> bool {
+        if topic.as_bytes().first() != self.prefix.as_bytes().first() {
+            return false; // As nearly all topics.
+        }
         let whole = self.prefix.strip_suffix('/').expect("it was checked");
         topic.starts_with(&self.prefix) || topic == whole
     }

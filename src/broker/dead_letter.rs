@@ -94,6 +94,9 @@ impl Cemetery {
 impl Broker {
     /// What this step killed gets its place.
     pub(super) fn settle(&mut self, now: Timestamp, turn: &mut Turn) {
+        if self.deaths.is_empty() && !self.doomed.has_lingering() {
+            return; // As in nearly all steps.
+        }
         while let Some(death) = self.deaths.pop_front() {
             let name = self.owner_name(death.owner);
             if self.needs_body(&death) {

@@ -119,6 +119,11 @@ impl Doomed {
         self.batches.get_mut(usize::try_from(at).ok()?)
     }
 
+    /// Whether copies of share groups that ended are in flight.
+    pub(super) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
     /// The name of a share group that ended, while copies of it are in flight.
     pub(super) fn lingering_name(&self, owner: OwnerId) -> Option<Arc<str>> {
         self.lingering.iter().find(|group| group.owner == owner).map(|group| group.name.clone())
