@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::clock::{self, Clock};
 use super::handle::Seen;
-use super::outbox::{Opened, Outbox, Peer};
+use super::outbox::{Outbox, Peer};
 use super::slots::Slots;
 use super::traffic::Traffic;
 use super::work::{By, Work};
@@ -33,9 +33,12 @@ use crate::turn::{
     CloseCause, ConnectionId, Event, LetterLoad, Load, Outgoing, Record, RecordNumber, Turn,
 };
 
-/// Output of a batch of packets that is appended together. Meanwhile an outbox may pass its limit
-/// without the core's knowledge: by no more than these.
+/// Packets whose output is appended together. Meanwhile an outbox may pass its limit without the
+/// core's knowledge: by a PUBLISH for each of these.
 const TOGETHER: usize = 64;
+
+/// Output that is appended before more packets come, as some bring it to many.
+const MUCH: usize = 1024;
 
 /// What the engine asks of the store.
 pub(super) trait Disk: Send + Sync {
@@ -139,6 +142,7 @@ impl Engine {
                 core: &mut core,
                 work: &mut work,
                 committed,
+                packets: 0,
             };
             step.core.broker.set_committed(committed);
             let result = act(&mut step);
@@ -351,6 +355,8 @@ pub(super) struct Step<'a> {
     work: &'a mut Work,
     now: Timestamp,
     committed: RecordNumber,
+    /// Those whose output is to be appended.
+    packets: usize,
 }
 
 impl Step<'_> {
@@ -364,7 +370,9 @@ impl Step<'_> {
     pub(super) fn packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
         let Core { broker, turn, .. } = &mut *self.core;
         broker.handle_packet(id, packet, self.now, turn);
-        if turn.send.len() + turn.held.len() >= TOGETHER {
+        self.packets += 1;
+        if self.packets >= TOGETHER || turn.send.len() + turn.held.len() >= MUCH {
+            self.packets = 0;
             self.append();
         }
     }
@@ -422,22 +430,16 @@ impl Step<'_> {
         }
     }
 
-    /// Appends output, in the order of the decisions. An outbox stays open as long as it is told
-    /// more.
+    /// Appends output, in the order of the decisions. Each outbox is opened once.
     fn append_output(&mut self) {
         let Core { turn, slots, .. } = &mut *self.core;
-        let mut opened: Option<Opened<'_>> = None;
+        let mut opening = slots.opening(self.committed, self.now);
         for (until, Outgoing { connection, output }) in turn.take_output() {
-            if opened.as_ref().is_none_or(|opened| opened.outbox().id() != connection) {
-                self.work.close(opened.take());
-                let outbox = slots.get(connection);
-                opened = outbox.and_then(|outbox| outbox.open(self.committed, self.now));
-            }
-            if let Some(opened) = &mut opened {
+            if let Some(opened) = opening.get(connection) {
                 opened.append(until, output, &mut self.work.stencil);
             }
         }
-        self.work.close(opened);
+        opening.finish().for_each(|opened| self.work.close(opened));
         self.work.stencil.clear();
     }
 

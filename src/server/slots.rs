@@ -1,10 +1,12 @@
 //! The open connections, found by [`ConnectionId`]. A slot is used again under another
 //! generation, so output for a connection that is gone finds nobody.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use super::outbox::Outbox;
-use crate::turn::ConnectionId;
+use super::outbox::{Opened, Outbox};
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, RecordNumber};
 
 /// Outboxes by connection.
 #[derive(Debug, Default)]
@@ -17,6 +19,8 @@ pub(super) struct Slots {
 struct Slot {
     generation: u32,
     outbox: Option<Arc<Outbox>>,
+    /// Its place among what [`Opening`] opened, from 1; 0 when it is closed.
+    place: Cell<usize>,
 }
 
 impl Slots {
@@ -42,6 +46,11 @@ impl Slots {
         slot.outbox.as_ref()
     }
 
+    /// Opens outboxes, each when it is first told something. All up to `committed` is on disk.
+    pub(super) fn opening(&self, committed: RecordNumber, now: Timestamp) -> Opening<'_> {
+        Opening { slots: self, opened: Vec::new(), committed, now }
+    }
+
     /// Frees the slot of a connection.
     pub(super) fn remove(&mut self, id: ConnectionId) {
         if self.get(id).is_some() {
@@ -55,5 +64,36 @@ impl Slots {
     /// All open connections.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Outbox>> {
         self.slots.iter().filter_map(|slot| slot.outbox.as_ref())
+    }
+}
+
+/// Outboxes that are told the output of several packets together: each is locked once.
+pub(super) struct Opening<'a> {
+    slots: &'a Slots,
+    opened: Vec<Opened<'a>>,
+    committed: RecordNumber,
+    now: Timestamp,
+}
+
+impl<'a> Opening<'a> {
+    /// The outbox of an open connection.
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Opened<'a>> {
+        let slot = self.slots.slots.get(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        if slot.place.get() == 0 {
+            self.opened.push(slot.outbox.as_ref()?.open(self.committed, self.now)?);
+            slot.place.set(self.opened.len());
+        }
+        self.opened.get_mut(slot.place.get() - 1)
+    }
+
+    /// All that it opened, in that order, for the caller to close.
+    pub(super) fn finish(self) -> impl Iterator<Item = Opened<'a>> {
+        for opened in &self.opened {
+            self.slots.slots[opened.outbox().id().slot as usize].place.set(0);
+        }
+        self.opened.into_iter()
     }
 }

@@ -41,10 +41,7 @@ pub(super) struct Work {
 
 impl Work {
     /// What appending to an outbox asks for.
-    pub(super) fn close(&mut self, opened: Option<Opened<'_>>) {
-        let Some(opened) = opened else {
-            return;
-        };
+    pub(super) fn close(&mut self, opened: Opened<'_>) {
         let outbox = opened.outbox();
         let appended = opened.close();
         self.wanted |= appended.held;

@@ -40,6 +40,27 @@ async fn what_may_leave_is_written_by_the_end_of_the_turn() {
 }
 
 #[tokio::test]
+async fn each_connection_gets_its_own_in_the_order_of_the_decisions() {
+    let (engine, _) = rig::engine();
+    let (mut one, first) = rig::seat(&engine).await;
+    let (mut other, second) = rig::seat(&engine).await;
+    let gone = ConnectionId { generation: 7, ..second.id() };
+    for _ in 0..2 {
+        engine.turn(By::Server, |step| {
+            step.call(|_, _, turn| {
+                for number in 1..4 {
+                    turn.send(first.id(), Output::Packet(puback(number)));
+                    turn.send(gone, pingresp());
+                    turn.send(second.id(), Output::Packet(puback(10 * number)));
+                }
+            });
+        });
+        assert_eq!(read(&mut one, 12).await, [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
+        assert_eq!(read(&mut other, 12).await, [0x40, 2, 0, 10, 0x40, 2, 0, 20, 0x40, 2, 0, 30]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_held_waits_for_its_record_and_keeps_its_order() {
     let (engine, notes) = rig::engine();
     let served = rig::connected(&engine).await;

@@ -12,13 +12,21 @@ pub(in crate::server) const SHARED_FROM: usize = 4 * 1024;
 /// Slices of one write.
 pub(in crate::server) const SLICES: usize = 16;
 
-/// Spare memory that a thread keeps, and how large a piece may be to be kept.
-const SPARE: usize = 32;
+/// Bytes of spare memory that a thread keeps: small pieces for many outboxes, or few large ones.
+const SPARE: usize = 2 * 1024 * 1024;
+/// A larger piece is not kept.
 const SPARE_CAPACITY: usize = 64 * 1024;
 const FIRST_CAPACITY: usize = 1024;
 
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { spare: Vec::new(), bytes: 0 }) };
+}
+
+/// Spare memory.
+struct Pool {
+    spare: Vec<Vec<u8>>,
+    /// What they have room for, all together.
+    bytes: usize,
 }
 
 /// Bytes in order. An empty one owns no memory.
@@ -122,7 +130,11 @@ impl Buffer {
 }
 
 fn spare() -> Vec<u8> {
-    let spare = POOL.with_borrow_mut(Vec::pop);
+    let spare = POOL.with_borrow_mut(|pool| {
+        let spare = pool.spare.pop()?;
+        pool.bytes -= spare.capacity();
+        Some(spare)
+    });
     spare.unwrap_or_else(|| Vec::with_capacity(FIRST_CAPACITY))
 }
 
@@ -132,8 +144,9 @@ fn recycle(mut bytes: Vec<u8>) {
     }
     bytes.clear();
     POOL.with_borrow_mut(|pool| {
-        if pool.len() < SPARE {
-            pool.push(bytes);
+        if pool.bytes + bytes.capacity() <= SPARE {
+            pool.bytes += bytes.capacity();
+            pool.spare.push(bytes);
         }
     });
 }

@@ -56,3 +56,22 @@ fn many_chunks_take_several_writes() {
     buffer.advance(SLICES);
     assert!(buffer.is_empty());
 }
+
+#[test]
+fn spare_memory_is_bounded_in_bytes() {
+    let kept = || POOL.with_borrow(|pool| (pool.spare.len(), pool.bytes));
+    for _ in 0..100 {
+        recycle(Vec::with_capacity(FIRST_CAPACITY));
+    }
+    assert_eq!(kept(), (100, 100 * FIRST_CAPACITY), "small pieces for many outboxes");
+    recycle(Vec::with_capacity(2 * SPARE_CAPACITY));
+    assert_eq!(kept().0, 100, "it is too large");
+    for _ in 0..100 {
+        recycle(Vec::with_capacity(SPARE_CAPACITY));
+    }
+    assert!(kept().1 <= SPARE);
+    while kept().0 > 0 {
+        assert!(spare().is_empty());
+    }
+    assert_eq!(kept().1, 0);
+}
