@@ -86,6 +86,9 @@
 //! `store/writer` (one transaction, one fsync for all that wait) → what was held goes to the
 //! outboxes. Read the files in this order.
 //!
+//! A QoS 0 PUBLISH that nobody has to keep goes a shorter way: `broker/pass_on` encodes it into the
+//! turn, out of the read buffer, and the engine copies these bytes to the outboxes.
+//!
 //! # Floors
 //!
 //! A module imports only from floors below its own; `tests/tidy.rs` checks it.

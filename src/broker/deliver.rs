@@ -62,7 +62,7 @@ impl Broker {
         count
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         publication: &mut Publication<'_>,
         target: &Target,

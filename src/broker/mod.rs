@@ -2,9 +2,10 @@
 //! disk, no clock and no randomness of its own: the same inputs give the same turns.
 //!
 //! Each `handle_*` is one thing that happened; what follows from it is in the [`Turn`]. In the
-//! order of a message's way: `connect` → `publish` → `deliver` → `pump` → `acknowledge`; beside it
-//! `subscribe`, `retained`, `group`, `by_topic`, `close`, `will`, `timer`, `sys`; `dead_letter` and
-//! `doomed` for what cannot be delivered; `restore` at start.
+//! order of a message's way: `connect` → `publish` → `deliver` → `pump` → `acknowledge`; at QoS 0
+//! mostly `publish` → `pass_on`; beside it `subscribe`, `retained`, `group`, `by_topic`, `close`,
+//! `will`, `timer`, `sys`; `dead_letter` and `doomed` for what cannot be delivered; `restore` at
+//! start.
 //!
 //! Invariant: every copy is in exactly one place: a queue, in flight, or dead.
 
@@ -19,6 +20,7 @@ mod group;
 mod letter;
 mod load;
 mod operator;
+mod pass_on;
 mod publish;
 mod pump;
 mod redrive;
@@ -205,6 +207,10 @@ impl Broker {
         link.heard += 1;
         link.last_heard = now;
         link.paused = false;
+        if let Packet::Publish(publish) = packet {
+            link.messages_in += 1;
+            link.payload_in += publish.payload.as_slice().len() as u64;
+        }
         let session = session.id;
         let result = match packet {
             Packet::Publish(publish) => self.publish(session, publish, now, turn),

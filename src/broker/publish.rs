@@ -40,11 +40,12 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
+        if self.may_pass_on(id, publish) {
+            self.pass_on(id, publish, now, turn);
+            return Ok(());
+        }
         let limits = &self.settings.limits;
         let session = self.sessions.get_mut(&id).expect("a session in use is there");
-        let link = session.link.as_mut().expect("a packet comes by a link");
-        link.messages_in += 1;
-        link.payload_in += publish.payload.as_slice().len() as u64;
         let topic = session.inbound.resolve_topic(publish.topic, publish.topic_alias, limits)?;
         if let Some(packet_id) = publish.packet_id {
             if is_duplicate(session, publish, packet_id, turn) {
@@ -127,7 +128,7 @@ impl Broker {
     }
 
     /// Nobody publishes to `$dead/…` and `$SYS/…`; else the ACL decides.
-    fn may_publish(&self, id: SessionId, topic: &str) -> bool {
+    pub(super) fn may_publish(&self, id: SessionId, topic: &str) -> bool {
         if self.acl.is_none() {
             return !self.is_ours(topic);
         }
@@ -211,7 +212,7 @@ impl Broker {
     }
 
     /// Copies a PUBLISH out of its read buffer: a message that stays must not pin one.
-    fn copy_message(
+    pub(super) fn copy_message(
         &mut self,
         publish: &Publish<'_>,
         topic: Arc<str>,

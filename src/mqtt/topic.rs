@@ -129,7 +129,11 @@ fn has_wildcard(text: &str) -> bool {
     text.contains(['+', '#'])
 }
 
-fn check_levels(topic: &str, levels_max: usize) -> Result<(), InvalidTopic> {
+/// Whether a Topic Name or Topic Filter has at most `levels_max` levels.
+pub fn check_levels(topic: &str, levels_max: usize) -> Result<(), InvalidTopic> {
+    if topic.len() < levels_max {
+        return Ok(()); // Each level but one has its separator.
+    }
     let separators = topic.bytes().filter(|&byte| byte == b'/').count();
     if separators >= levels_max {
         return Err(InvalidTopic::TooManyLevels);

@@ -2,16 +2,14 @@
 //! in batches: the next message goes where the last went, as long as nobody subscribed or
 //! unsubscribed.
 
-use std::sync::Arc;
-
 use super::trie::{Subscriptions, Target};
 use crate::turn::OwnerId;
 
 /// Who gets what one publisher sends to one topic.
 #[derive(Debug, Default)]
 pub struct Route {
-    /// Topic Name; its address is looked at, as each client's last one is made once.
-    topic: Option<Arc<str>>,
+    /// Topic Name; empty before the first.
+    topic: String,
     publisher: Option<OwnerId>,
     /// See [`Subscriptions::changes`].
     changes: u64,
@@ -25,20 +23,16 @@ impl Route {
     }
 
     /// Makes it the route to the subscribers of `topic` as they are now.
-    pub fn find(
-        &mut self,
-        subscriptions: &Subscriptions,
-        topic: &Arc<str>,
-        publisher: Option<OwnerId>,
-    ) {
-        let is_same = self.topic.as_ref().is_some_and(|last| Arc::ptr_eq(last, topic))
-            && self.publisher == publisher
-            && self.changes == subscriptions.changes();
+    pub fn find(&mut self, subscriptions: &Subscriptions, topic: &str, publisher: Option<OwnerId>) {
+        let is_same = self.publisher == publisher
+            && self.changes == subscriptions.changes()
+            && self.topic == topic;
         if is_same {
             return;
         }
         subscriptions.matches(topic, publisher, &mut self.targets);
-        self.topic = Some(topic.clone());
+        self.topic.clear();
+        self.topic.push_str(topic);
         self.publisher = publisher;
         self.changes = subscriptions.changes();
     }
@@ -65,23 +59,23 @@ mod tests {
     fn a_route_is_as_new_as_the_subscriptions() {
         let mut subscriptions = Subscriptions::new(1);
         let mut route = Route::default();
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let (a, b) = ("a", "b");
         let none: [u64; 0] = [];
         let mut owners = |subscriptions: &Subscriptions, topic, publisher| -> Vec<u64> {
             route.find(subscriptions, topic, Some(OwnerId(publisher)));
             route.targets().iter().map(|target| target.owner.0).collect()
         };
-        assert_eq!(owners(&subscriptions, &a, 1), none);
+        assert_eq!(owners(&subscriptions, a, 1), none);
         subscriptions.insert("a", entry(1, true));
         subscriptions.insert("a", entry(2, true));
-        assert_eq!(owners(&subscriptions, &a, 1), [2]);
-        assert_eq!(owners(&subscriptions, &a, 1), [2]);
-        assert_eq!(owners(&subscriptions, &a, 2), [1]);
-        assert_eq!(owners(&subscriptions, &b, 2), none);
-        assert_eq!(owners(&subscriptions, &a, 2), [1]);
+        assert_eq!(owners(&subscriptions, a, 1), [2]);
+        assert_eq!(owners(&subscriptions, a, 1), [2]);
+        assert_eq!(owners(&subscriptions, a, 2), [1]);
+        assert_eq!(owners(&subscriptions, b, 2), none);
+        assert_eq!(owners(&subscriptions, a, 2), [1]);
         subscriptions.insert("a", entry(2, false));
-        assert_eq!(owners(&subscriptions, &a, 2), [1, 2]);
+        assert_eq!(owners(&subscriptions, a, 2), [1, 2]);
         subscriptions.remove("a", OwnerId(1));
-        assert_eq!(owners(&subscriptions, &a, 2), [2]);
+        assert_eq!(owners(&subscriptions, a, 2), [2]);
     }
 }

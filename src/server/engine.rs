@@ -433,14 +433,16 @@ impl Step<'_> {
     /// Appends output, in the order of the decisions. Each outbox is opened once.
     fn append_output(&mut self) {
         let Core { turn, slots, .. } = &mut *self.core;
+        let (written, output) = turn.take_output();
         let mut opening = slots.opening(self.committed, self.now);
-        for (until, Outgoing { connection, output }) in turn.take_output() {
+        for (until, Outgoing { connection, output }) in output {
             if let Some(opened) = opening.get(connection) {
-                opened.append(until, output, &mut self.work.stencil);
+                opened.append(until, output, written, &mut self.work.stencil);
             }
         }
         opening.finish().for_each(|opened| self.work.close(opened));
         self.work.stencil.clear();
+        turn.written.clear();
     }
 
     /// Hands the records to the store. Events come with who is at the other end.

@@ -22,7 +22,7 @@ use crate::mqtt::codec;
 use crate::mqtt::reply::EncodeContext;
 use crate::mqtt::{Reply, Version};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, Output, RecordNumber};
+use crate::turn::{ConnectionId, Encoded, Output, RecordNumber};
 
 pub(super) use buffer::{Buffer, SHARED_FROM, SLICES};
 pub use order::Order;
@@ -189,9 +189,9 @@ impl Outbox {
     /// Lets go what waited for `committed`, and wakes the task for it. Whether more waits.
     pub(super) fn release(&self, committed: RecordNumber, now: Timestamp) -> bool {
         let mut state = self.lock();
-        let mut stencil = Stencil::default();
+        let (mut stencil, none) = (Stencil::default(), Encoded::default());
         while let Some(output) = state.order.pop(committed) {
-            state.append(output, now, &mut stencil);
+            state.append(output, &none, now, &mut stencil);
         }
         state.listed = !state.order.is_empty();
         let listed = state.listed;
@@ -372,11 +372,12 @@ impl<'a> Opened<'a> {
     }
 
     /// Appends output that leaves when `until` is on disk, or, where it needs no record, at once,
-    /// unless it has to stay behind what waits.
+    /// unless it has to stay behind what waits. `written` is of its turn.
     pub(super) fn append(
         &mut self,
         until: Option<RecordNumber>,
         output: Output,
+        written: &Encoded,
         stencil: &mut Stencil,
     ) {
         let state = &mut *self.state;
@@ -388,9 +389,15 @@ impl<'a> Opened<'a> {
             None => state.order.may_pass(&output),
         };
         if leaves {
-            return state.append(output, self.now, stencil);
+            return state.append(output, written, self.now, stencil);
         }
-        state.order.hold(until.unwrap_or_default(), output);
+        let until = until.unwrap_or_default();
+        match output {
+            Output::Written(piece) => {
+                written.packets(&piece).for_each(|packet| state.order.hold(until, packet));
+            }
+            output => state.order.hold(until, output),
+        }
         self.held = true;
         self.list |= !std::mem::replace(&mut state.listed, true);
     }
@@ -412,9 +419,14 @@ pub(super) enum Next {
 }
 
 impl State {
-    fn append(&mut self, output: Output, now: Timestamp, stencil: &mut Stencil) {
-        let Output::Packet(reply) = output else {
-            return self.close();
+    fn append(&mut self, output: Output, written: &Encoded, now: Timestamp, stencil: &mut Stencil) {
+        let reply = match output {
+            Output::Packet(reply) => reply,
+            Output::Written(piece) => {
+                self.unwritten += piece.size();
+                return self.queue.append(|out| out.extend_from_slice(written.bytes(&piece)));
+            }
+            Output::Close => return self.close(),
         };
         let context = EncodeContext { version: self.version, now };
         let before = self.queue.len();

@@ -10,7 +10,7 @@ use crate::mqtt::codec;
 use crate::mqtt::packet::Version;
 use crate::mqtt::reply::{Reply, TopicAlias};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, Output, RecordNumber, Turn};
+use crate::turn::{ConnectionId, Output, RecordNumber, Turn, Written};
 
 /// One network connection of a session.
 #[derive(Debug)]
@@ -106,6 +106,14 @@ impl Link {
         }
     }
 
+    /// Sends a PUBLISH that is encoded already, with `payload` bytes of Application Message.
+    pub fn say_written(&mut self, turn: &mut Turn, written: Written, payload: usize) {
+        self.said += 1;
+        self.messages_out += 1;
+        self.payload_out += payload as u64;
+        turn.send_written(self.id, written);
+    }
+
     /// Whether an answer is within the client's Maximum Packet Size: of those to a client that
     /// has its CONNACK only a list of codes can be larger. PUBLISH is looked at before.
     fn takes(&self, reply: &Reply) -> bool {
@@ -122,6 +130,11 @@ impl Link {
     /// a PUBLISH that waits, or that others may overtake, must not define what they use.
     pub fn topic_alias(&mut self, topic: &Arc<str>) -> Option<TopicAlias> {
         self.aliases.as_mut()?.of(topic)
+    }
+
+    /// Whether a PUBLISH may be sent with a Topic Alias.
+    pub fn uses_topic_aliases(&self) -> bool {
+        self.version == Version::V5 && self.aliases.is_some()
     }
 
     /// When the client counts as gone: after one and a half Keep Alives without a packet

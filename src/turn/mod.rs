@@ -6,6 +6,7 @@
 
 mod event;
 mod record;
+mod written;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use record::{
     Action, Backlog, Copy, DeadIndex, DeadLetter, EndCause, LetterFilter, Marks, Record, Sent,
     SessionRecord, Task, WillRecord, packet_id,
 };
+pub use written::{Encoded, Written};
 
 /// A network connection: `slot` is used again, `generation` says by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +56,8 @@ pub struct RecordNumber(pub u64);
 pub struct Turn {
     /// May leave at once.
     pub send: Vec<Outgoing>,
+    /// Packets that the core encoded itself: see [`Output::Written`].
+    pub written: Encoded,
     /// To be made durable, in this order, in one transaction.
     pub records: Vec<Record>,
     /// Leaves when the record that it waits for, and all before it, are on disk.
@@ -65,6 +69,9 @@ pub struct Turn {
     /// What an operator may want to read.
     pub events: Vec<Event>,
     last: RecordNumber,
+    /// By slot: where in `send` that stands which was written for its connection last, if nothing
+    /// else was for it since. What is left of an earlier turn names others, or nobody.
+    newest: Vec<u32>,
 }
 
 impl Turn {
@@ -82,28 +89,74 @@ impl Turn {
 
     /// Lets `output` leave at once.
     pub fn send(&mut self, connection: ConnectionId, output: Output) {
+        self.end_piece(connection);
         self.send.push(Outgoing { connection, output });
+    }
+
+    /// Lets what stands in [`written`](Self::written) leave at once, as one piece with what was
+    /// last written for this connection where the one follows the other.
+    pub fn send_written(&mut self, connection: ConnectionId, written: Written) {
+        let slot = connection.slot as usize;
+        let newest = self.newest.get(slot).and_then(|&at| self.send.get_mut(at as usize));
+        if let Some(Outgoing { connection: whose, output: Output::Written(before) }) = newest
+            && *whose == connection
+            && before.extend(&written)
+        {
+            return;
+        }
+        if self.newest.len() <= slot {
+            self.newest.resize(slot + 1, u32::MAX);
+        }
+        self.newest[slot] = u32::try_from(self.send.len()).unwrap_or(u32::MAX);
+        self.send.push(Outgoing { connection, output: Output::Written(written) });
     }
 
     /// Lets `output` leave when `until` is on disk.
     pub fn hold(&mut self, until: RecordNumber, connection: ConnectionId, output: Output) {
         let outgoing = Outgoing { connection, output };
+        self.end_piece(connection);
         self.held.push(Held { until, after: self.send.len(), outgoing });
     }
 
     /// Takes `send` and `held` in the order of the decisions; what is held comes with the record
-    /// that it waits for.
-    pub fn take_output(&mut self) -> impl Iterator<Item = (Option<RecordNumber>, Outgoing)> {
+    /// that it waits for. With it come the bytes that [`Output::Written`] speaks of: whoever takes
+    /// the output clears [`written`](Self::written) after it.
+    pub fn take_output(
+        &mut self,
+    ) -> (&Encoded, impl Iterator<Item = (Option<RecordNumber>, Outgoing)>) {
         let mut held = self.held.drain(..);
         let mut send = self.send.drain(..);
         let mut taken = 0;
-        std::iter::from_fn(move || {
+        let output = std::iter::from_fn(move || {
             if held.as_slice().first().is_some_and(|held| held.after <= taken) {
                 return held.next().map(|held| (Some(held.until), held.outgoing));
             }
             taken += 1;
             send.next().map(|outgoing| (None, outgoing))
-        })
+        });
+        (&self.written, output)
+    }
+
+    /// The same for a world that takes packets only.
+    pub fn take_owned_output(&mut self) -> Vec<(Option<RecordNumber>, Outgoing)> {
+        let (written, output) = self.take_output();
+        let mut owned = Vec::new();
+        for (until, Outgoing { connection, output }) in output {
+            let own = |output| (until, Outgoing { connection, output });
+            match output {
+                Output::Written(piece) => owned.extend(written.packets(&piece).map(own)),
+                output => owned.push(own(output)),
+            }
+        }
+        self.written.clear();
+        owned
+    }
+
+    /// What is written for `connection` later stands alone.
+    fn end_piece(&mut self, connection: ConnectionId) {
+        if let Some(newest) = self.newest.get_mut(connection.slot as usize) {
+            *newest = u32::MAX;
+        }
     }
 }
 
@@ -121,6 +174,8 @@ pub struct Outgoing {
 pub enum Output {
     /// A control packet.
     Packet(Reply),
+    /// Packets that stand encoded in [`Turn::written`].
+    Written(Written),
     /// The end: what stands before it in `send` is written out, what is held is dropped, then the
     /// network connection is closed.
     Close,
@@ -223,6 +278,7 @@ pub enum StoreState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::Version;
 
     #[test]
     fn output_is_taken_in_the_order_of_the_decisions() {
@@ -235,8 +291,55 @@ mod tests {
         turn.send(id, output());
         turn.hold(number, id, output());
         turn.send(id, output());
-        let held: Vec<_> = turn.take_output().map(|(until, _)| until.is_some()).collect();
+        let held: Vec<_> = turn.take_output().1.map(|(until, _)| until.is_some()).collect();
         assert_eq!(held, [true, false, false, true, false]);
         assert!(turn.send.is_empty() && turn.held.is_empty());
+    }
+    #[test]
+    fn what_follows_what_was_written_last_is_one_piece_with_it() {
+        let id = |slot| ConnectionId { slot, generation: 0 };
+        let again = ConnectionId { slot: 7, generation: 1 };
+        let mut turn = Turn::default();
+        let number = turn.record(Record::OwnerForgotten { owner: OwnerId(1) });
+        let write = |turn: &mut Turn, version, byte: u8, to: &[ConnectionId]| {
+            let written = turn.written.append(version, |bytes| bytes.push(byte));
+            to.iter().for_each(|to| turn.send_written(*to, written.clone()));
+        };
+        let pieces = |turn: &mut Turn| -> Vec<(u32, String)> {
+            let (written, output) = turn.take_output();
+            let text = |output: &Output| match output {
+                Output::Written(piece) => String::from_utf8(written.bytes(piece).to_vec()).unwrap(),
+                _ => "packet".to_owned(),
+            };
+            let pieces = output.map(|(_, out)| (out.connection.slot, text(&out.output))).collect();
+            turn.written.clear();
+            pieces
+        };
+        let of = |slot, text: &str| (slot, text.to_owned());
+        for byte in *b"abc" {
+            write(&mut turn, Version::V5, byte, &[id(0), id(7)]);
+            write(&mut turn, Version::V311, byte, &[id(3)]);
+        }
+        assert_eq!(pieces(&mut turn), [of(0, "abc"), of(7, "abc"), of(3, "abc")]);
+
+        write(&mut turn, Version::V5, b'a', &[id(7), id(0)]);
+        write(&mut turn, Version::V5, b'b', &[id(7)]);
+        write(&mut turn, Version::V5, b'c', &[id(0)]); // There is a gap.
+        turn.send(id(7), Output::Packet(Reply::PingResp));
+        write(&mut turn, Version::V5, b'd', &[id(7)]); // Nothing is overtaken.
+        turn.hold(number, id(7), Output::Packet(Reply::PingResp));
+        write(&mut turn, Version::V5, b'e', &[id(7), again]);
+        let packet = || of(7, "packet");
+        let expected = [
+            of(7, "ab"),
+            of(0, "a"),
+            of(0, "c"),
+            packet(),
+            of(7, "d"),
+            packet(),
+            of(7, "e"),
+            of(7, "e"),
+        ];
+        assert_eq!(pieces(&mut turn), expected);
     }
 }

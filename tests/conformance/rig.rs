@@ -326,6 +326,7 @@ impl Rig {
             .filter_map(|output| match output {
                 Output::Packet(reply) => Some(reply),
                 Output::Close => None,
+                Output::Written(_) => unreachable!("taken as a packet"),
             })
             .collect()
     }
@@ -423,7 +424,7 @@ impl Rig {
         );
         self.loads.extend(self.turn.letters.drain(..).map(|load| (last, Ask::Letters(load))));
         self.events.append(&mut self.turn.events);
-        for (until, outgoing) in self.turn.take_output().collect::<Vec<_>>() {
+        for (until, outgoing) in self.turn.take_owned_output() {
             format!("{until:?} {outgoing:?}").hash(&mut self.digest);
             if until.is_none() {
                 self.sent.push(outgoing.clone());

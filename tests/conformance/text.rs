@@ -13,6 +13,7 @@ pub(crate) fn line(version: Version, output: &Output) -> Option<String> {
     match output {
         Output::Packet(reply) => reply_line(version, reply),
         Output::Close => Some("CLOSE".to_owned()),
+        Output::Written(_) => unreachable!("taken as a packet"),
     }
 }
 

@@ -312,7 +312,7 @@ impl Engine {
 
     /// Appends output in the order of the decisions. Gives who is full now.
     fn append(&mut self) -> Vec<ConnectionId> {
-        let mut output: Vec<_> = self.turn.take_output().collect();
+        let mut output = self.turn.take_owned_output();
         if self.bug == Some(Bug::Lifo) {
             reverse_deliveries(&mut output);
         }

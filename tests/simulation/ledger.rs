@@ -8,7 +8,7 @@ use kedgemq::metrics::Counters;
 use kedgemq::mqtt::{Packet, QoS, Reply};
 use kedgemq::time::Timestamp;
 use kedgemq::turn::{Action, ConnectionId, DeadId, DeadReason, Event, Letters, Output, OwnerId};
-use kedgemq::turn::{Record, Turn};
+use kedgemq::turn::{Outgoing, Record, Turn};
 
 use crate::bug::Bug;
 use crate::clients::tag_of;
@@ -209,11 +209,19 @@ impl Ledger {
     fn read_output(&mut self, turn: &Turn, number: u64, broker: &Broker, now: Timestamp) {
         let held = turn.held.iter().map(|held| &held.outgoing);
         let mut is_acknowledged = false;
-        for outgoing in turn.send.iter().chain(held) {
-            let Output::Packet(reply) = &outgoing.output else {
+        let mut outputs = Vec::new();
+        for Outgoing { connection, output } in turn.send.iter().chain(held).cloned() {
+            match output {
+                Output::Written(piece) => {
+                    outputs.extend(turn.written.packets(&piece).map(|it| (connection, it)));
+                }
+                output => outputs.push((connection, output)),
+            }
+        }
+        for (id, output) in outputs {
+            let Output::Packet(reply) = &output else {
                 continue;
             };
-            let id = outgoing.connection;
             match reply {
                 Reply::Publish(delivery) => {
                     let message = &delivery.message;

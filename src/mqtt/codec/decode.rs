@@ -123,23 +123,28 @@ fn publish<'a>(
         QoS::AtMostOnce => None,
         QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
     };
-    let mut properties = MessageProperties::default();
+    let (mut topic_alias, mut message_expiry, mut passed_on) = (None, None, (&[]).into());
     if version == Version::V5 {
-        properties = MessageProperties::read(Properties::read(&mut reader, ALLOWED_IN_PUBLISH)?)?;
-        if !properties.subscription_ids.is_empty() {
-            return Err(DecodeError::SubscriptionIdInPublish);
+        let properties = Properties::read(&mut reader, ALLOWED_IN_PUBLISH)?;
+        if !properties.is_empty() {
+            let properties = MessageProperties::read(properties)?;
+            if !properties.subscription_ids.is_empty() {
+                return Err(DecodeError::SubscriptionIdInPublish);
+            }
+            (topic_alias, message_expiry) = (properties.topic_alias, properties.message_expiry);
+            passed_on = properties.passed_on;
         }
     }
-    check_topic_given(topic, version, properties.topic_alias.is_some())?;
+    check_topic_given(topic, version, topic_alias.is_some())?;
     Ok(Publish {
         dup,
         qos,
         retain,
         topic,
         packet_id,
-        topic_alias: properties.topic_alias,
-        message_expiry: properties.message_expiry,
-        properties: properties.passed_on,
+        topic_alias,
+        message_expiry,
+        properties: passed_on,
         payload: Payload::Borrowed(reader.rest()),
     })
 }

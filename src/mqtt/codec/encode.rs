@@ -3,6 +3,7 @@
 use super::frame::Kind;
 use super::properties::id;
 use super::writer::{packet_len, put_string, put_u16, put_u32, put_variable, variable_len};
+use crate::mqtt::packet::Publish;
 use crate::mqtt::reply::{Ack, AckList, ConnAck, Disconnect, EncodeContext, TopicAlias};
 use crate::mqtt::{Delivery, PacketId, QoS, ReasonCode, Reply, Version};
 use crate::time::Timestamp;
@@ -58,6 +59,25 @@ pub fn smallest_size(reply: &Reply, version: Version) -> usize {
 pub fn encode_publish(delivery: &Delivery, context: EncodeContext, out: &mut Vec<u8>) {
     encode_publish_head(delivery, context, out);
     out.extend_from_slice(&delivery.message.payload);
+}
+
+/// Appends what a PUBLISH of QoS 0 is to a subscriber: the same, without Message Expiry Interval
+/// and Topic Alias.
+pub fn pass_on(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) {
+    let Publish { topic, properties, payload, .. } = publish;
+    let mut remaining = 2 + topic.len() + payload.as_slice().len();
+    if version == Version::V5 {
+        remaining += properties_len(properties.len());
+    }
+    out.reserve(packet_len(remaining));
+    out.push(Kind::Publish.first_byte());
+    put_variable(out, remaining);
+    put_string(out, topic);
+    if version == Version::V5 {
+        put_variable(out, properties.len());
+        out.extend_from_slice(properties);
+    }
+    out.extend_from_slice(payload.as_slice());
 }
 
 /// Gives an encoded PUBLISH that has a Packet Identifier another one.

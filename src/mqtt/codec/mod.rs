@@ -21,8 +21,8 @@ mod tests;
 pub use connect::connect_version;
 pub use decode::{Decoder, decode};
 pub use encode::{
-    encode, encode_publish, encode_publish_head, publish_fits, publish_size, set_packet_id,
-    smallest_size,
+    encode, encode_publish, encode_publish_head, pass_on, publish_fits, publish_size,
+    set_packet_id, smallest_size,
 };
 pub use error::DecodeError;
 pub use frame::LARGEST_PACKET;

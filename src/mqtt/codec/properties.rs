@@ -108,6 +108,11 @@ impl<'a> Properties<'a> {
         })
     }
 
+    /// Whether there is none, or none is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reader.is_empty()
+    }
+
     /// A server may send several Subscription Identifiers.
     pub(super) fn repeating(mut self, repeatable: Set) -> Self {
         self.repeatable.0 |= repeatable.0;

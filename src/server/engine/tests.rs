@@ -5,8 +5,8 @@ use tokio::io::AsyncReadExt;
 use super::super::rig::{self, OUTBOX, publish, say, say_held};
 use super::super::work::INLINE_WRITES;
 use super::*;
-use crate::mqtt::reply::Ack;
-use crate::mqtt::{PacketId, ReasonCode, Reply};
+use crate::mqtt::reply::{Ack, ConnAck};
+use crate::mqtt::{PacketId, ReasonCode, Reply, Version};
 use crate::turn::Output;
 
 const PINGRESP: [u8; 2] = [0xD0, 0];
@@ -17,6 +17,25 @@ fn puback(packet_id: u16) -> Reply {
         reason: ReasonCode::SUCCESS,
         reason_string: None,
     })
+}
+
+fn connack() -> Reply {
+    Reply::ConnAck(Box::new(ConnAck {
+        session_present: false,
+        reason: ReasonCode::SUCCESS,
+        session_expiry: None,
+        receive_maximum: None,
+        maximum_packet_size: None,
+        assigned_client_id: None,
+        maximum_qos: None,
+        retain_available: true,
+        wildcard_subscriptions: true,
+        subscription_identifiers: true,
+        shared_subscriptions: true,
+        topic_alias_maximum: 0,
+        server_keep_alive: None,
+        reason_string: None,
+    }))
 }
 
 fn pingresp() -> Output {
@@ -58,6 +77,42 @@ async fn each_connection_gets_its_own_in_the_order_of_the_decisions() {
         assert_eq!(read(&mut one, 12).await, [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
         assert_eq!(read(&mut other, 12).await, [0x40, 2, 0, 10, 0x40, 2, 0, 20, 0x40, 2, 0, 30]);
     }
+}
+
+/// A PUBLISH of 3.1.1, its topic `t`, encoded in the turn.
+fn written(turn: &mut Turn, payload: u8) -> Output {
+    let encode = |bytes: &mut Vec<u8>| bytes.extend([0x30, 4, 0, 1, b't', payload]);
+    Output::Written(turn.written.append(Version::V311, encode))
+}
+
+#[tokio::test]
+async fn what_the_core_encoded_overtakes_no_connack() {
+    let (engine, _) = rig::engine();
+    let served = rig::connected(&engine).await;
+    let (mut client, task) = (served.client, served.task);
+    let id = served.outbox.unwrap().id();
+    let mut number = RecordNumber::default();
+    engine.turn(By::Server, |step| {
+        step.call(|_, _, turn| {
+            let first = written(turn, b'0');
+            turn.send(id, first);
+            number = turn.record(Record::Marks(crate::turn::Marks::default()));
+            turn.hold(number, id, Output::Packet(connack()));
+            let second = written(turn, b'1');
+            turn.send(id, second);
+        });
+        step.call(|_, _, turn| {
+            assert!(turn.written.is_empty(), "what is appended is not needed any more");
+            let third = written(turn, b'2');
+            turn.send(id, third);
+        });
+    });
+    assert_eq!(read(&mut client, 6).await, [0x30, 4, 0, 1, b't', b'0']);
+    engine.set_committed(number);
+    let publishes = [0x30, 4, 0, 1, b't', b'1', 0x30, 4, 0, 1, b't', b'2'];
+    assert_eq!(read(&mut client, 16).await, [&[0x20, 2, 0, 0][..], &publishes].concat());
+    drop(client);
+    task.await.unwrap();
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ impl Order {
             return false;
         }
         let Output::Packet(reply) = output else {
-            return true;
+            return true; // What is encoded already is QoS 0, without an alias.
         };
         match reply {
             Reply::Publish(delivery) if delivery.topic_alias.is_some() && held.aliases > 0 => false,

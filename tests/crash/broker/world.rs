@@ -269,7 +269,7 @@ impl World {
         self.loads.append(&mut self.turn.loads);
         self.letters.append(&mut self.turn.letters);
         self.turn.events.clear();
-        for (until, Outgoing { connection, output }) in self.turn.take_output() {
+        for (until, Outgoing { connection, output }) in self.turn.take_owned_output() {
             let line = self.lines.get_mut(&connection).expect("a connection of this world");
             let until = until.unwrap_or_default();
             if until > self.committed || !line.may_pass(&output) {
@@ -317,6 +317,7 @@ impl Line {
             },
             Output::Packet(Reply::PingResp | Reply::Disconnect(_)) | Output::Close => true,
             Output::Packet(_) => false,
+            Output::Written(_) => unreachable!("taken as a packet"),
         }
     }
 
@@ -325,6 +326,7 @@ impl Line {
             _ if self.closed => {}
             Output::Packet(reply) => self.left.push(reply),
             Output::Close => self.close(),
+            Output::Written(_) => unreachable!("taken as a packet"),
         }
     }
 
