@@ -6,6 +6,7 @@ use super::Broker;
 use super::dead_letter::Death;
 use super::publish::ack;
 use super::pump::remove_sent;
+use super::sessions::USED;
 use super::timer::{Timer, Timers};
 use crate::config::Limits;
 use crate::mqtt::packet::Ack;
@@ -23,12 +24,13 @@ const READING_TIME: Duration = Duration::from_secs(5);
 impl Broker {
     pub(super) fn pub_ack(
         &mut self,
-        id: SessionId,
+        connection: ConnectionId,
         packet: &Ack<'_>,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let session = self.sessions.get_mut(&id).expect("a session in use is there");
+        let session = self.sessions.of_connection(connection).expect(USED);
+        let id = session.id;
         let Some(sent) = session.outbound.find(packet.packet_id) else {
             return Ok(()); // Of a message that went to another member, or died, meanwhile.
         };
@@ -53,12 +55,13 @@ impl Broker {
     /// durable, as the PUBLISH must never be `[MQTT-4.3.3-3]`.
     pub(super) fn pub_rec(
         &mut self,
-        id: SessionId,
+        connection: ConnectionId,
         packet: &Ack<'_>,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let session = self.sessions.get_mut(&id).expect("a session in use is there");
+        let session = self.sessions.of_connection(connection).expect(USED);
+        let id = session.id;
         let is_stored = session.stored;
         let Some(sent) = session.outbound.find(packet.packet_id) else {
             if !packet.reason.is_error() {
@@ -96,11 +99,12 @@ impl Broker {
     /// durable.
     pub(super) fn pub_rel(
         &mut self,
-        id: SessionId,
+        connection: ConnectionId,
         packet: &Ack<'_>,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let session = self.session(id);
+        let session = self.sessions.of_connection(connection).expect(USED);
+        let id = session.id;
         let packet_id = packet.packet_id;
         let reason = if session.inbound.release(packet_id) {
             session.record(turn, || Record::Released { session: id, packet_id });
@@ -114,12 +118,13 @@ impl Broker {
 
     pub(super) fn pub_comp(
         &mut self,
-        id: SessionId,
+        connection: ConnectionId,
         packet: &Ack<'_>,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let session = self.session(id);
+        let session = self.sessions.of_connection(connection).expect(USED);
+        let id = session.id;
         let Some(sent) = session.outbound.find(packet.packet_id) else {
             return Ok(());
         };
@@ -147,7 +152,7 @@ impl Broker {
 
     pub(super) fn check_ack_timeout(&mut self, id: ConnectionId, now: Timestamp, turn: &mut Turn) {
         let timeout = self.settings.limits.ack_timeout;
-        let Some((session, timeout)) = self.session_of(id).zip(timeout) else {
+        let Some((session, timeout)) = self.sessions.of_connection(id).zip(timeout) else {
             return;
         };
         let session_id = session.id;

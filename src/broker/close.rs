@@ -100,7 +100,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let session = self.session_of(id).map(|session| session.id);
+        let session = self.sessions.of_connection(id).map(|session| session.id);
         let Some(session) = session else {
             return self.close_unknown(id, cause, turn);
         };
@@ -168,7 +168,6 @@ impl Broker {
         let expires = session.expires();
         let groups = session.more.groups.clone();
         self.fold_groups(&groups);
-        self.links[link.id.slot as usize] = None;
         self.connected -= 1;
         super::sys::count(&link, &mut self.counters);
         if expiry == 0 {
@@ -255,7 +254,7 @@ impl Broker {
     }
 
     pub(super) fn shut_down(&mut self, now: Timestamp, turn: &mut Turn) {
-        let connected: Vec<_> = self.links.iter().flatten().map(|(_, id)| *id).collect();
+        let connected: Vec<_> = self.sessions.connected().map(|session| session.id).collect();
         for id in connected {
             let why = "the broker stops".into();
             self.dismiss(id, ReasonCode::SERVER_SHUTTING_DOWN, why, now, turn);

@@ -221,7 +221,7 @@ impl Broker {
         }
         let id = self.new_owner();
         let session = Session::new(id, client_id.clone(), connect.version, expiry);
-        self.sessions.insert(id, Box::new(session));
+        self.sessions.insert(Box::new(session));
         self.clients.insert(client_id.clone(), id);
         (id, false)
     }
@@ -260,11 +260,7 @@ impl Broker {
     }
 
     fn enlist(&mut self, id: ConnectionId, session: SessionId) {
-        let slot = id.slot as usize;
-        if self.links.len() <= slot {
-            self.links.resize(slot + 1, None);
-        }
-        self.links[slot] = Some((id.generation, session));
+        self.sessions.link(id, session);
         self.connected += 1;
         self.counters.clients_maximum = self.counters.clients_maximum.max(self.connected);
     }

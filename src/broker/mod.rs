@@ -26,6 +26,7 @@ mod pump;
 mod redrive;
 mod restore;
 mod retained;
+mod sessions;
 mod spare;
 mod subscribe;
 mod sys;
@@ -60,6 +61,7 @@ use dead_letter::{Cemetery, Death};
 use doomed::Doomed;
 use group::Group;
 use load::Load;
+use sessions::Sessions;
 use spare::Spare;
 use task::Tasks;
 use timer::{Timer, Timers};
@@ -91,9 +93,7 @@ pub struct Broker {
     started: Timestamp,
     last_owner: u64,
     last_message: u64,
-    /// The session of each connection, by slot.
-    links: Vec<Option<(u32, SessionId)>>,
-    sessions: Map<SessionId, Box<Session>>,
+    sessions: Sessions,
     clients: BTreeMap<Arc<str>, SessionId>,
     groups: Map<OwnerId, Group>,
     group_ids: Map<Arc<str>, OwnerId>,
@@ -135,8 +135,7 @@ impl Broker {
             started: now,
             last_owner: 0,
             last_message: 0,
-            links: Vec::new(),
-            sessions: new_map(seed),
+            sessions: Sessions::new(seed),
             clients: BTreeMap::new(),
             groups: new_map(seed),
             group_ids: new_map(seed),
@@ -200,7 +199,7 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let Some(session) = self.session_of(id) else {
+        let Some(session) = self.sessions.of_connection(id) else {
             return;
         };
         let link = session.link.as_mut().expect("a connection has a session with this link");
@@ -213,11 +212,11 @@ impl Broker {
         }
         let session = session.id;
         let result = match packet {
-            Packet::Publish(publish) => self.publish(session, publish, now, turn),
-            Packet::PubAck(ack) => self.pub_ack(session, ack, now, turn),
-            Packet::PubRec(ack) => self.pub_rec(session, ack, now, turn),
-            Packet::PubRel(ack) => self.pub_rel(session, ack, turn),
-            Packet::PubComp(ack) => self.pub_comp(session, ack, now, turn),
+            Packet::Publish(publish) => self.publish(id, publish, now, turn),
+            Packet::PubAck(ack) => self.pub_ack(id, ack, now, turn),
+            Packet::PubRec(ack) => self.pub_rec(id, ack, now, turn),
+            Packet::PubRel(ack) => self.pub_rel(id, ack, turn),
+            Packet::PubComp(ack) => self.pub_comp(id, ack, now, turn),
             Packet::Subscribe(subscribe) => self.subscribe(session, subscribe, now, turn),
             Packet::Unsubscribe(unsubscribe) => {
                 self.unsubscribe(session, unsubscribe, now, turn);
@@ -249,7 +248,7 @@ impl Broker {
 
     /// The outbox of a connection passed its limit (`full`), or drained again.
     pub fn handle_outbox(&mut self, id: ConnectionId, full: bool, now: Timestamp, turn: &mut Turn) {
-        let Some(session) = self.session_of(id) else {
+        let Some(session) = self.sessions.of_connection(id) else {
             return;
         };
         let session_id = session.id;
@@ -264,7 +263,9 @@ impl Broker {
     /// The world reads no more from a connection, as the store has no room for what it says: until
     /// its next packet its Keep Alive does not run.
     pub fn handle_paused(&mut self, id: ConnectionId) {
-        if let Some(link) = self.session_of(id).and_then(|session| session.link.as_mut()) {
+        if let Some(link) =
+            self.sessions.of_connection(id).and_then(|session| session.link.as_mut())
+        {
             link.paused = true;
         }
     }
@@ -312,10 +313,7 @@ impl Broker {
     /// What was counted.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
-        for (_, id) in self.links.iter().flatten() {
-            let Some(session) = self.sessions.get(id) else {
-                continue;
-            };
+        for session in self.sessions.connected() {
             if let Some(link) = &session.link {
                 sys::count(link, &mut counters);
                 counters.in_flight += session.outbound.len() as u64;
@@ -328,14 +326,6 @@ impl Broker {
     /// How many sessions there are, connected or not.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
-    }
-
-    fn session_of(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        let (generation, session) = (*self.links.get(id.slot as usize)?)?;
-        if generation != id.generation {
-            return None;
-        }
-        self.sessions.get_mut(&session).map(Box::as_mut)
     }
 
     fn session(&mut self, id: SessionId) -> &mut Session {

@@ -7,13 +7,13 @@
 //!
 //! Invariant: each subscriber gets the bytes, and is counted for, as by [`Broker::deliver`].
 
+use super::Broker;
 use super::deliver::{Publication, may_receive};
-use super::{Broker, Map};
+use super::sessions::Sessions;
 use crate::auth::Acl;
 use crate::mqtt::packet::Publish;
 use crate::mqtt::{QoS, Version, codec, topic};
 use crate::router::Target;
-use crate::session::Session;
 use crate::time::Timestamp;
 use crate::turn::{RecordNumber, SessionId, Turn, Written};
 
@@ -87,7 +87,7 @@ impl Passing<'_> {
     fn reaches(
         &mut self,
         target: &Target,
-        sessions: &mut Map<SessionId, Box<Session>>,
+        sessions: &mut Sessions,
         acl: Option<&Acl>,
         turn: &mut Turn,
     ) -> bool {

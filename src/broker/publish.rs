@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Broker;
+use super::sessions::USED;
 use super::spare::copy_into;
 use crate::auth::{Access, Who};
 use crate::config::Limits;
@@ -18,7 +19,7 @@ use crate::mqtt::{Message, QoS, ReasonCode, Version};
 use crate::session::Session;
 use crate::session::violation::Violation;
 use crate::time::Timestamp;
-use crate::turn::{Event, Record, RecordNumber, SessionId, StoreState, Turn};
+use crate::turn::{ConnectionId, Event, Record, RecordNumber, SessionId, StoreState, Turn};
 
 /// Why a PUBLISH is not taken, though it is well-formed.
 struct Refusal {
@@ -35,17 +36,18 @@ impl Refusal {
 impl Broker {
     pub(super) fn publish(
         &mut self,
-        id: SessionId,
+        connection: ConnectionId,
         publish: &Publish<'_>,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
+        let id = self.sessions.of_connection(connection).expect(USED).id;
         if self.may_pass_on(id, publish) {
             self.pass_on(id, publish, now, turn);
             return Ok(());
         }
         let limits = &self.settings.limits;
-        let session = self.sessions.get_mut(&id).expect("a session in use is there");
+        let session = self.sessions.of_connection(connection).expect(USED);
         let topic = session.inbound.resolve_topic(publish.topic, publish.topic_alias, limits)?;
         if let Some(packet_id) = publish.packet_id {
             if is_duplicate(session, publish, packet_id, turn) {
@@ -75,7 +77,7 @@ impl Broker {
         }
         self.spare.keep(message);
         self.settle(now, turn); // The acknowledgement waits for what died of it, too.
-        self.acknowledge(id, publish, count, before, turn);
+        self.acknowledge(connection, publish, count, before, turn);
         Ok(())
     }
 
@@ -187,7 +189,7 @@ impl Broker {
 
     fn acknowledge(
         &mut self,
-        id: SessionId,
+        connection: ConnectionId,
         publish: &Publish<'_>,
         count: usize,
         before: RecordNumber,
@@ -203,7 +205,9 @@ impl Broker {
             _ => ReasonCode::SUCCESS,
         };
         let ack = ack(packet_id, reason, None);
-        let session = self.session(id);
+        let Some(session) = self.sessions.of_connection(connection) else {
+            return; // Nobody is there to be told.
+        };
         if publish.qos == QoS::ExactlyOnce {
             return session.reply_after(turn, until, Reply::PubRec(ack));
         }

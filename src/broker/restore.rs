@@ -104,7 +104,7 @@ impl Broker {
             session.queue.set_in_doubt(window, MessageId(self.last_message));
         }
         self.clients.insert(record.client_id, record.id);
-        self.sessions.insert(record.id, Box::new(session));
+        self.sessions.insert(Box::new(session));
     }
 
     fn restore_subscription(

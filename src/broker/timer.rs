@@ -91,7 +91,7 @@ impl Broker {
     }
 
     fn check_keep_alive(&mut self, id: ConnectionId, now: Timestamp, turn: &mut Turn) {
-        let Some(session) = self.session_of(id) else {
+        let Some(session) = self.sessions.of_connection(id) else {
             return;
         };
         let session_id = session.id;

@@ -245,27 +245,23 @@ impl Outbound {
         if at == 0 { self.in_flight.pop_front() } else { self.in_flight.remove(at) }
     }
 
-    /// Where `id` is. The first is looked at first, as most clients acknowledge in the order of
-    /// sending; then the largest ordinal of `id` that was used, and those a round before, each
-    /// where it is if no ordinal is missing between the first and it.
+    /// Where `id` is: at its distance from the first, if none in between is missing. A window may
+    /// span more than one round of Packet Identifiers.
     fn position(&self, id: PacketId) -> Option<usize> {
-        let front = self.in_flight.front()?.ordinal;
-        if packet_id(front) == id {
-            return Some(0);
-        }
-        let last = self.next_ordinal.checked_sub(1)?;
-        let behind = (last % 65_535 + 65_535 - (u64::from(id.get()) - 1)) % 65_535;
-        let mut candidate = last.checked_sub(behind)?;
-        while candidate >= front {
+        let (front, back) = (self.in_flight.front()?.ordinal, self.in_flight.back()?.ordinal);
+        let (id, first) = (u64::from(id.get()), u64::from(packet_id(front).get()));
+        let distance = if id >= first { id - first } else { id + 65_535 - first };
+        let mut candidate = front + distance;
+        while candidate <= back {
             let at = usize::try_from(candidate - front).unwrap_or(usize::MAX);
             if self.in_flight.get(at).is_some_and(|sent| sent.ordinal == candidate) {
                 return Some(at);
             }
             let found = self.in_flight.binary_search_by_key(&candidate, |sent| sent.ordinal);
-            if let Ok(at) = found {
-                return Some(at);
+            if found.is_ok() {
+                return found.ok();
             }
-            candidate = candidate.checked_sub(65_535)?;
+            candidate += 65_535;
         }
         None
     }

@@ -3,7 +3,7 @@ use crate::auth::{Admission, Identity};
 use crate::config::Settings;
 use crate::mqtt::Packet;
 use crate::mqtt::packet::{Connect, PacketId, Payload, Publish};
-use crate::turn::{ConnectionId, RecordNumber};
+use crate::turn::{ConnectionId, OwnerId, RecordNumber};
 
 const NOW: Timestamp = Timestamp(1);
 
@@ -45,7 +45,7 @@ fn publish() -> Packet<'static> {
 }
 
 fn boxes(broker: &mut Broker) -> [bool; 4] {
-    let session = broker.sessions.values_mut().next().unwrap();
+    let session = broker.session(OwnerId(1)); // The first.
     [
         session.inbound.present().is_some(),
         session.queue.present().is_some(),

@@ -150,7 +150,7 @@ impl Both {
         let (mut one, mut other) = (Turn::default(), Turn::default());
         let (mut passing, making) = (broker(&mut one), broker(&mut other));
         assert_eq!(told(&mut one), told(&mut other));
-        let publisher = passing.session_of(PUBLISHER).unwrap().id;
+        let publisher = passing.sessions.of_connection(PUBLISHER).unwrap().id;
         Self { passing: (passing, one), making: (making, other), publisher }
     }
 
@@ -218,7 +218,7 @@ fn everybody_gets_a_batch_in_its_order() {
 fn what_stays_is_a_message() {
     let (mut turn, large) = (Turn::default(), [0; SIZE_MAX]);
     let mut broker = broker(&mut turn);
-    let publisher = broker.session_of(PUBLISHER).unwrap().id;
+    let publisher = broker.sessions.of_connection(PUBLISHER).unwrap().id;
     let plain = publish("a", &[], b"x");
     assert!(broker.may_pass_on(publisher, &plain));
     let deep = "/".repeat(broker.settings.limits.topic_levels);
