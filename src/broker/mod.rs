@@ -272,7 +272,7 @@ impl Broker {
 
     /// Stored copies came.
     pub fn handle_loaded(&mut self, loaded: Loaded, now: Timestamp, turn: &mut Turn) {
-        self.loaded(&loaded, now, turn);
+        self.loaded(loaded, now, turn);
         self.settle(now, turn);
     }
 

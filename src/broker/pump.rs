@@ -64,19 +64,12 @@ impl Broker {
     }
 
     /// Copies came from the store.
-    pub(super) fn loaded(&mut self, loaded: &Loaded, now: Timestamp, turn: &mut Turn) {
-        if self.loaded_doomed(loaded, now, turn) {
+    pub(super) fn loaded(&mut self, loaded: Loaded, now: Timestamp, turn: &mut Turn) {
+        if self.loaded_doomed(&loaded, now, turn) {
             return;
         }
         let owner = loaded.load.owner;
         let mut lost = 0;
-        if let Some((queue, totals)) = self.queue(owner) {
-            let (expired, missing) = queue.take_loaded(loaded, totals);
-            lost = missing;
-            for entry in expired {
-                self.deaths.push_back(Death::new(owner, true, entry, DeadReason::Expired));
-            }
-        }
         let holders = self.holders(owner);
         for id in &holders {
             let Some(session) = self.sessions.get_mut(id) else {
@@ -91,6 +84,13 @@ impl Broker {
                 }
             }
             lost += outbound.loaded(loaded.load).len() as u64;
+        }
+        if let Some((queue, totals)) = self.queue(owner) {
+            let (expired, missing) = queue.take_loaded(loaded, totals);
+            lost += missing;
+            for entry in expired {
+                self.deaths.push_back(Death::new(owner, true, entry, DeadReason::Expired));
+            }
         }
         self.report_lost(owner, lost, turn);
         self.trim(owner);

@@ -365,7 +365,7 @@ impl Queue {
 
     /// Takes what came, if it is what the queue waits for. Expired copies are returned, to die;
     /// others are ready now. The number is of those that should have come and are lost.
-    pub fn take_loaded(&mut self, loaded: &Loaded, totals: &mut Totals) -> (Vec<Entry>, u64) {
+    pub fn take_loaded(&mut self, mut loaded: Loaded, totals: &mut Totals) -> (Vec<Entry>, u64) {
         let Some(waiting) = self.waiting.filter(|waiting| waiting.load == loaded.load) else {
             return (Vec::new(), 0);
         };
@@ -374,7 +374,9 @@ impl Queue {
             self.tail.expiry_unknown(loaded.load.expired_by);
             return (Vec::new(), 0);
         }
-        let copies = loaded.copies.iter().filter(|stored| stored.copy.sent.is_none()).cloned();
+        let copies = std::mem::take(&mut loaded.copies);
+        let last = copies.last().map(|stored| stored.copy.message);
+        let copies = copies.into_iter().filter(|stored| stored.copy.sent.is_none());
         let mut expired = Vec::new();
         for entry in copies.map(Entry::loaded) {
             self.tail.take(entry.size);
@@ -388,7 +390,7 @@ impl Queue {
                 self.ready.push_back(entry);
             }
         }
-        let (lost, lost_bytes) = self.tail.answered(loaded);
+        let (lost, lost_bytes) = self.tail.answered(&loaded, last);
         self.lose(totals, lost, lost_bytes);
         (expired, lost)
     }

@@ -122,16 +122,16 @@ impl Tail {
         self.soonest_expiry = earlier(self.soonest_expiry, asked);
     }
 
-    /// After all copies of an answer were taken: goes on behind them. Returns count and bytes of
-    /// copies that should have been there and were not.
-    pub(super) fn answered(&mut self, loaded: &Loaded) -> (u64, u64) {
+    /// After all copies of an answer were taken, up to `last`: goes on behind them. Returns count
+    /// and bytes of copies that should have been there and were not.
+    pub(super) fn answered(&mut self, loaded: &Loaded, last: Option<MessageId>) -> (u64, u64) {
         if let Some(by) = loaded.load.expired_by {
             let more = if loaded.has_more { Some(by) } else { loaded.soonest_expiry };
             self.soonest_expiry = earlier(self.soonest_expiry, more);
             return (0, 0);
         }
-        if let Some(last) = loaded.copies.last() {
-            self.next = MessageId(last.copy.message.0 + 1);
+        if let Some(last) = last {
+            self.next = MessageId(last.0 + 1);
         }
         if loaded.has_more {
             return (0, 0);

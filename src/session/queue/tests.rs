@@ -39,7 +39,7 @@ fn a_load_of_copies_that_never_left_needs_no_lazy_record() {
     let (mut queue, mut totals) = queue(1..=5);
     let load = queue.next_load(OWNER, WINDOW).unwrap();
     assert!(!load.after_lazy);
-    queue.take_loaded(&answer(load, &[1, 2]), &mut totals);
+    queue.take_loaded(answer(load, &[1, 2]), &mut totals);
     assert!(queue.pop(&mut totals).is_some() && queue.pop(&mut totals).is_some());
     let load = queue.next_load(OWNER, WINDOW).unwrap();
     assert_eq!((load.first, load.after_lazy), (MessageId(3), false));
@@ -49,7 +49,7 @@ fn a_load_of_copies_that_never_left_needs_no_lazy_record() {
 fn a_load_over_a_copy_that_left_needs_the_lazy_records() {
     let (mut popped, mut totals) = queue(1..=5);
     let load = popped.next_load(OWNER, WINDOW).unwrap();
-    popped.take_loaded(&answer(load, &[1, 2]), &mut totals);
+    popped.take_loaded(answer(load, &[1, 2]), &mut totals);
     let mut taken = [popped.pop(&mut totals).unwrap(), popped.pop(&mut totals).unwrap()];
     taken[0].body = None;
     popped.put_back(taken[0].clone(), &mut totals);
@@ -60,13 +60,13 @@ fn a_load_over_a_copy_that_left_needs_the_lazy_records() {
     let (mut expired, mut totals) = queue(1..=5);
     let load = expired.expired_load(OWNER, Timestamp(1000)).unwrap();
     assert!(!load.after_lazy);
-    let (dead, _) = expired.take_loaded(&answer(load, &[1]), &mut totals);
+    let (dead, _) = expired.take_loaded(answer(load, &[1]), &mut totals);
     assert_eq!(dead.len(), 1);
     assert!(expired.next_load(OWNER, WINDOW).unwrap().after_lazy);
 
     let (mut ready, mut totals) = queue(1..=5);
     let load = ready.next_load(OWNER, WINDOW).unwrap();
-    ready.take_loaded(&answer(load, &[1, 2]), &mut totals);
+    ready.take_loaded(answer(load, &[1, 2]), &mut totals);
     assert_eq!(ready.take_expired(Timestamp(1000), &mut totals).len(), 1);
     ready.fold();
     assert!(!ready.next_load(OWNER, WINDOW).unwrap().after_lazy, "it begins behind what left");
