@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 use crate::turn::Sent;
 use crate::turn::{MessageId, OwnerId};
 
+use super::shelf::Shelf;
+
 /// Bytes that are not what this version writes, although their checksum is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
@@ -163,9 +165,25 @@ impl<'a> Reader<'a> {
 
     /// See [`put_message`].
     pub(super) fn message(&mut self) -> Result<Message, Broken> {
-        let topic = self.text()?.into();
-        let properties = Bytes::copy_from_slice(self.bytes()?);
-        let payload = Bytes::copy_from_slice(self.bytes()?);
+        let (topic, properties, payload) = (self.text()?, self.bytes()?, self.bytes()?);
+        let properties = Bytes::copy_from_slice(properties);
+        self.rest_of_message(topic.into(), properties, Bytes::copy_from_slice(payload))
+    }
+
+    /// The same, one of many that come together.
+    pub(super) fn message_on(&mut self, shelf: &mut Shelf) -> Result<Message, Broken> {
+        let topic = shelf.topic(self.bytes()?)?;
+        let properties = shelf.bytes(self.bytes()?);
+        let payload = shelf.bytes(self.bytes()?);
+        self.rest_of_message(topic, properties, payload)
+    }
+
+    fn rest_of_message(
+        &mut self,
+        topic: Arc<str>,
+        properties: Bytes,
+        payload: Bytes,
+    ) -> Result<Message, Broken> {
         let qos = self.qos()?;
         let flags = self.byte()?;
         if flags & !(RETAIN | PAST) != 0 {

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 use crate::turn::{Backlog, Copy, MessageId, OwnerId, SessionId};
 
 use super::cold::{ChunkKey, Cold};
-use super::entry::{Change, Entry, NEVER, sooner};
+use super::entry::{Change, Entry, NEVER, Since, sooner};
 use super::record::LogRecord;
 use super::segments::Segments;
 
@@ -58,7 +58,7 @@ struct Body {
 }
 
 /// A copy that a load may ask for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) id: MessageId,
     /// [`NEVER`] where it does not.
@@ -69,10 +69,10 @@ pub(super) struct Candidate {
 }
 
 /// Where a copy is read from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Source {
-    /// The copy and its body.
-    Log(Place, Place),
+    /// The copy and its body; what happened to it since it was written.
+    Log(Place, Place, Option<Box<Since>>),
     /// A chunk, and the position in it.
     Cold(ChunkKey, usize),
 }
@@ -294,7 +294,7 @@ impl Index {
                 expires: entry.expires,
                 size: entry.size,
                 is_waiting: entry.is_waiting(),
-                source: Source::Log(entry.place, self.bodies.get(id)?.place),
+                source: Source::Log(entry.place, self.bodies.get(id)?.place, entry.since.clone()),
             })
         })
     }

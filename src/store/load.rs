@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction};
 
+use crate::mqtt::Message;
 use crate::time::Timestamp;
 use crate::turn::{Copy, Load, Loaded, MessageId, Stored};
 
@@ -21,6 +22,7 @@ use super::index::{Candidate, Index, Place, Source};
 use super::log::{self, LOG, LogError, for_each_record};
 use super::record::{LogRecord, read_body};
 use super::segments::Segments;
+use super::shelf::Shelf;
 
 /// Rows of `bodies` that are kept while one load is answered.
 const KEPT_ROWS: usize = 64;
@@ -31,13 +33,16 @@ pub(super) fn load(read: &ReadTransaction, index: &mut Index, load: Load) -> Res
     let found = find(read, index, load)?;
     let lately = std::mem::take(&mut index.lately);
     let mut reader = CopyReader::new(read, index, lately)?;
-    let copies = found.sources.iter().map(|source| reader.stored(*source));
-    let copies = copies.collect::<Result<_, _>>()?;
+    let mut shelf = Shelf::new(usize::try_from(found.bytes).unwrap_or(usize::MAX));
+    let mut copies = Vec::with_capacity(found.sources.len());
+    for source in found.sources {
+        copies.push(reader.stored(source, &mut shelf)?);
+    }
     let (lately, segments_read) = (reader.lately, reader.segments_read);
     index.lately = lately;
     index.scattered += segments_read;
     index.cold.trim();
-    let Found { has_more, soonest_expiry, .. } = found;
+    let (has_more, soonest_expiry) = (found.has_more, found.soonest_expiry);
     Ok(Loaded { load, copies, has_more, soonest_expiry })
 }
 
@@ -52,7 +57,7 @@ struct Found {
 
 impl Found {
     /// Decides on the next copy; says whether more may come.
-    fn offer(&mut self, copy: &Candidate) -> bool {
+    fn offer(&mut self, copy: Candidate) -> bool {
         if let Some(time) = self.load.expired_by {
             if !copy.is_waiting {
                 return true;
@@ -121,7 +126,7 @@ fn find(read: &ReadTransaction, index: &mut Index, load: Load) -> Result<Found, 
             let range = from..=load.last.min(last);
             from = MessageId(last.0 + 1);
             if found.passes(&index.cold, key) {
-                if !index.range(load.owner, range).all(|copy| found.offer(&copy)) {
+                if !index.range(load.owner, range).all(|copy| found.offer(copy)) {
                     return Ok(found);
                 }
                 continue;
@@ -130,13 +135,13 @@ fn find(read: &ReadTransaction, index: &mut Index, load: Load) -> Result<Found, 
             let copies = index.cold.chunk(key).and_then(|chunk| chunk.copies());
             let cold = candidates(key, copies.expect("it was opened"));
             let cold = cold.filter(|copy| range.contains(&copy.id));
-            if !merge(index.range(load.owner, range.clone()), cold).all(|it| found.offer(&it)) {
+            if !merge(index.range(load.owner, range.clone()), cold).all(|it| found.offer(it)) {
                 return Ok(found);
             }
         }
     }
     if from <= load.last {
-        let _ = index.range(load.owner, from..=load.last).all(|copy| found.offer(&copy));
+        let _ = index.range(load.owner, from..=load.last).all(|copy| found.offer(copy));
     }
     Ok(found)
 }
@@ -202,18 +207,23 @@ impl<'a> CopyReader<'a> {
     }
 
     /// A copy with its message.
-    fn stored(&mut self, source: Source) -> Result<Stored, Fault> {
+    fn stored(&mut self, source: Source, shelf: &mut Shelf) -> Result<Stored, Fault> {
         match source {
-            Source::Log(copy, body) => {
-                let copy = self.log_copy(copy)?;
+            Source::Log(place, body, since) => {
+                let LogRecord::Queued(mut copy) = self.log_record(place)? else {
+                    return Err(LogError::Broken(place.segment).into());
+                };
+                if let Some(since) = since {
+                    since.apply(&mut copy);
+                }
                 let message = match self.log_record(body)? {
-                    LogRecord::Message { body: bytes, .. } => read_body(bytes),
+                    LogRecord::Message { body: bytes, .. } => read_body(bytes, shelf),
                     _ => Err(Broken),
                 };
                 let message = message.map_err(|Broken| LogError::Broken(body.segment))?;
                 Ok(Stored { copy, message: Arc::new(message) })
             }
-            Source::Cold(key, position) => self.cold(key, position),
+            Source::Cold(key, position) => self.cold(key, position, shelf),
         }
     }
 
@@ -237,15 +247,15 @@ impl<'a> CopyReader<'a> {
         Ok(record.map_err(|Broken| LogError::Broken(place.segment))?)
     }
 
-    fn cold(&mut self, key: ChunkKey, position: usize) -> Result<Stored, Fault> {
+    fn cold(&mut self, key: ChunkKey, position: usize, shelf: &mut Shelf) -> Result<Stored, Fault> {
         let cold = self.cold_copy(key, position);
         let broken = |Broken: Broken| Fault::Row("cold");
         let (copy, body) = copy_at(self.chunk_records(key)?, cold).map_err(broken)?;
         if cold.body == 0 {
-            let message = Arc::new(read_body(body).map_err(broken)?);
+            let message = Arc::new(read_body(body, shelf).map_err(broken)?);
             return Ok(Stored { copy, message });
         }
-        let message = self.shared_body(cold.body, cold.id)?;
+        let message = self.shared_body(cold.body, cold.id, shelf)?;
         Ok(Stored { copy, message: Arc::new(message) })
     }
 
@@ -272,7 +282,12 @@ impl<'a> CopyReader<'a> {
         Ok(self.chunk.as_ref().map_or(&[], |(_, records)| records))
     }
 
-    fn shared_body(&mut self, row: u64, id: MessageId) -> Result<crate::mqtt::Message, Fault> {
+    fn shared_body(
+        &mut self,
+        row: u64,
+        id: MessageId,
+        shelf: &mut Shelf,
+    ) -> Result<Message, Fault> {
         let broken = || Fault::Row("bodies");
         if self.shared.len() >= KEPT_ROWS && !self.shared.contains_key(&row) {
             self.shared.clear();
@@ -286,7 +301,9 @@ impl<'a> CopyReader<'a> {
         };
         let place = bodies.places.get(&id).ok_or_else(broken)?;
         match LogRecord::read(&mut Reader::new(&bodies.records[place.clone()])) {
-            Ok(LogRecord::Message { body, .. }) => read_body(body).map_err(|Broken| broken()),
+            Ok(LogRecord::Message { body, .. }) => {
+                read_body(body, shelf).map_err(|Broken| broken())
+            }
             _ => Err(broken()),
         }
     }

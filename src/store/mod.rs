@@ -52,6 +52,7 @@ mod record;
 mod restore;
 mod row;
 mod segments;
+mod shelf;
 mod source;
 mod space;
 mod suspicion;

@@ -10,6 +10,7 @@ use super::encoding::{
     Broken, Reader, message_len, put_bytes, put_message, put_number, put_optional, put_qos,
     put_sent, put_subscription_ids,
 };
+use super::shelf::Shelf;
 
 #[cfg(test)]
 mod tests;
@@ -127,8 +128,8 @@ impl<'a> LogRecord<'a> {
 }
 
 /// The message in [`LogRecord::Message::body`].
-pub(super) fn read_body(body: &[u8]) -> Result<Message, Broken> {
-    Reader::new(body).message()
+pub(super) fn read_body(body: &[u8], shelf: &mut Shelf) -> Result<Message, Broken> {
+    Reader::new(body).message_on(shelf)
 }
 
 fn read_copy(reader: &mut Reader<'_>, owner: OwnerId) -> Result<Copy, Broken> {

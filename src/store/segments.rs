@@ -4,8 +4,6 @@
 //! Invariant: a segment is never written again under its key, but after an error: then all that
 //! is here is dropped.
 
-use std::collections::BTreeMap;
-
 use super::log::LogError;
 
 /// Segments that are kept at most, and their bytes; one always is.
@@ -14,11 +12,13 @@ const KEPT_BYTES: usize = 2 * 1024 * 1024;
 /// After so many transactions without a load nothing is kept.
 const REST: u32 = 64;
 
-/// Segments, by their key.
+/// Segments, in no order.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
-    kept: BTreeMap<u64, Segment>,
+    kept: Vec<Segment>,
     bytes: usize,
+    /// Which was asked for last: a copy and its body lie side by side, and copies in a row.
+    last: usize,
     /// Counts what was asked for.
     clock: u64,
     /// Transactions since then.
@@ -27,6 +27,7 @@ pub(super) struct Segments {
 
 #[derive(Debug)]
 struct Segment {
+    key: u64,
     records: Vec<u8>,
     used: u64,
 }
@@ -38,18 +39,32 @@ impl Segments {
         key: u64,
         read: impl FnOnce(&mut Vec<u8>) -> Result<(), LogError>,
     ) -> Result<&[u8], LogError> {
-        self.clock += 1;
         self.resting = 0;
-        if !self.kept.contains_key(&key) {
-            let mut records = Vec::new();
-            read(&mut records)?;
-            self.make_room(records.len());
-            self.bytes += records.len();
-            self.kept.insert(key, Segment { records, used: 0 });
+        if self.kept.get(self.last).is_none_or(|segment| segment.key != key) {
+            self.last = self.find(key, read)?;
         }
-        let segment = self.kept.get_mut(&key).expect("it was put there");
-        segment.used = self.clock;
-        Ok(&segment.records)
+        Ok(&self.kept[self.last].records)
+    }
+
+    fn find(
+        &mut self,
+        key: u64,
+        read: impl FnOnce(&mut Vec<u8>) -> Result<(), LogError>,
+    ) -> Result<usize, LogError> {
+        self.clock += 1;
+        let at = match self.kept.iter().position(|segment| segment.key == key) {
+            Some(at) => at,
+            None => {
+                let mut records = Vec::new();
+                read(&mut records)?;
+                self.make_room(records.len());
+                self.bytes += records.len();
+                self.kept.push(Segment { key, records, used: 0 });
+                self.kept.len() - 1
+            }
+        };
+        self.kept[at].used = self.clock;
+        Ok(at)
     }
 
     /// A transaction passed.
@@ -63,10 +78,9 @@ impl Segments {
     /// Drops what was not asked for the longest.
     fn make_room(&mut self, bytes: usize) {
         while (self.kept.len() >= KEPT || self.bytes + bytes > KEPT_BYTES)
-            && let Some((key, _)) = self.kept.iter().min_by_key(|(_, segment)| segment.used)
+            && let Some(oldest) = (0..self.kept.len()).min_by_key(|at| self.kept[*at].used)
         {
-            let key = *key;
-            let dropped = self.kept.remove(&key).expect("it was found");
+            let dropped = self.kept.swap_remove(oldest);
             self.bytes -= dropped.records.len();
         }
     }
