@@ -6,7 +6,8 @@
 //! is not counted: segments go from the front only, and whoever takes away the place writes all
 //! of the copy anew, so records about it never outlive their need unseen.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::hash_map::{self, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
@@ -18,6 +19,7 @@ use crate::turn::{Backlog, Copy, MessageId, OwnerId, SessionId};
 use super::cold::{ChunkKey, Cold};
 use super::entry::{Change, Entry, NEVER, Since, sooner};
 use super::record::LogRecord;
+use super::rows::Rows;
 use super::segments::Segments;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
@@ -81,7 +83,7 @@ pub(super) enum Source {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     bodies: Map<MessageId, Body>,
-    queues: Map<OwnerId, BTreeMap<MessageId, Entry>>,
+    queues: Map<OwnerId, Rows<Entry>>,
     received: Map<SessionId, BTreeMap<PacketId, u64>>,
     segments: VecDeque<Segment>,
     bytes: u64,
@@ -203,8 +205,8 @@ impl Index {
             LogRecord::SessionEnded { session } => self.release_all(session),
             LogRecord::OwnerForgotten { owner } => {
                 self.release_all(owner);
-                for (message, entry) in self.queues.remove(&owner).unwrap_or_default() {
-                    self.forget_copy(message, &entry);
+                for (message, entry) in self.queues.remove(&owner).unwrap_or_default().iter() {
+                    self.forget_copy(message, entry);
                 }
                 self.cold.note_forgotten(owner, place.segment);
             }
@@ -214,8 +216,11 @@ impl Index {
     /// Ends a batch: bodies that no copy refers to are not kept.
     pub(super) fn settle(&mut self) {
         for id in std::mem::take(&mut self.unsettled) {
-            if self.bodies.get(&id).is_some_and(|body| body.copies == 0) {
-                self.remove_body(id);
+            if let hash_map::Entry::Occupied(body) = self.bodies.entry(id)
+                && body.get().copies == 0
+            {
+                let place = body.remove().place;
+                self.count(Some(place.segment), place.len, false);
             }
         }
     }
@@ -223,8 +228,8 @@ impl Index {
     /// Ends the reading of the whole log: counts the copies of each body.
     pub(super) fn finish(&mut self) {
         for queue in self.queues.values() {
-            for message in queue.keys() {
-                if let Some(body) = self.bodies.get_mut(message) {
+            for (message, _) in queue.iter() {
+                if let Some(body) = self.bodies.get_mut(&message) {
                     body.copies += 1;
                 }
             }
@@ -250,12 +255,12 @@ impl Index {
     }
 
     fn entry(&self, owner: OwnerId, message: MessageId) -> Option<&Entry> {
-        self.queues.get(&owner)?.get(&message)
+        self.queues.get(&owner)?.get(message)
     }
 
     /// Completes a copy that was read at `place`, or `None` when it is not needed.
     pub(super) fn complete(&self, mut copy: Copy, place: Place) -> Option<Copy> {
-        let entry = self.queues.get(&copy.owner)?.get(&copy.message)?;
+        let entry = self.entry(copy.owner, copy.message)?;
         if entry.place != place {
             return None;
         }
@@ -290,11 +295,11 @@ impl Index {
         let entries = queue.into_iter().flat_map(move |queue| queue.range(range.clone()));
         entries.filter_map(|(id, entry)| {
             Some(Candidate {
-                id: *id,
+                id,
                 expires: entry.expires,
                 size: entry.size,
                 is_waiting: entry.is_waiting(),
-                source: Source::Log(entry.place, self.bodies.get(id)?.place, entry.since.clone()),
+                source: Source::Log(entry.place, self.bodies.get(&id)?.place, entry.since.clone()),
             })
         })
     }
@@ -304,13 +309,13 @@ impl Index {
         let mut backlogs = BTreeMap::new();
         let mut others = Vec::new();
         for (owner, queue) in &self.queues {
-            for (id, entry) in queue {
+            for (id, entry) in queue.iter() {
                 if !entry.is_waiting() {
                     others.push(entry.place);
                     continue;
                 }
                 let empty =
-                    Backlog { owner: *owner, first: *id, count: 0, bytes: 0, soonest_expiry: None };
+                    Backlog { owner: *owner, first: id, count: 0, bytes: 0, soonest_expiry: None };
                 let backlog = backlogs.entry(*owner).or_insert(empty);
                 backlog.count += 1;
                 backlog.bytes += u64::from(entry.size);
@@ -338,12 +343,6 @@ impl Index {
         self.count(Some(place.segment), place.len, true);
     }
 
-    fn remove_body(&mut self, id: MessageId) {
-        if let Some(body) = self.bodies.remove(&id) {
-            self.count(Some(body.place.segment), body.place.len, false);
-        }
-    }
-
     fn add_copy(&mut self, copy: &Copy, place: Place) {
         let queue = self.queues.entry(copy.owner).or_default();
         match queue.insert(copy.message, Entry::new(copy, place)) {
@@ -360,7 +359,7 @@ impl Index {
 
     fn change(&mut self, owner: OwnerId, message: MessageId, place: Place, change: Change) {
         let queue = self.queues.get_mut(&owner);
-        match queue.and_then(|queue| queue.get_mut(&message)) {
+        match queue.and_then(|queue| queue.get_mut(message)) {
             Some(entry) => entry.since.get_or_insert_default().add(change),
             // It may not be stored: a copy of the memory alone, or one whose place moved behind
             // this.
@@ -372,7 +371,7 @@ impl Index {
         let Some(queue) = self.queues.get_mut(&owner) else {
             return false;
         };
-        let removed = queue.remove(&message);
+        let removed = queue.remove(message);
         if queue.is_empty() {
             self.queues.remove(&owner);
         }
@@ -431,11 +430,11 @@ impl Index {
     }
 
     fn position(&self, key: u64) -> Option<usize> {
-        // The newest are asked for most.
-        if let Some(last) = self.segments.back()
-            && last.key == key
-        {
-            return Some(self.segments.len() - 1);
+        // Most have one row, and then their keys are without gaps.
+        let behind = key.checked_sub(self.segments.front()?.key)?;
+        let guess = usize::try_from(behind).ok()?;
+        if self.segments.get(guess).is_some_and(|segment| segment.key == key) {
+            return Some(guess);
         }
         self.segments.binary_search_by_key(&key, |segment| segment.key).ok()
     }

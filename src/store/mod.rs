@@ -51,6 +51,7 @@ mod proof;
 mod record;
 mod restore;
 mod row;
+mod rows;
 mod segments;
 mod shelf;
 mod source;
