@@ -146,7 +146,7 @@ impl Database {
             batch.add(record);
         }
         batch.checkpoint = checkpoint;
-        let result = self.write(&batch);
+        let result = self.write(&mut batch);
         batch.clear();
         self.one = batch;
         result
@@ -198,7 +198,8 @@ impl Database {
     }
 
     /// Writes a batch in one transaction.
-    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        batch.seal();
         let state = State {
             batch: self.state.batch + 1,
             marks: larger(self.state.marks, batch.marks),

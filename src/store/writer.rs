@@ -318,7 +318,7 @@ impl Writer {
             let is_end = self.shared.take(&mut batch, &mut loads, next_commit, interval, work_at);
             if !batch.is_empty() {
                 self.next_commit = Instant::now() + self.database.options.commit_interval;
-                self.commit(&batch)?;
+                self.commit(&mut batch)?;
                 self.space.grew(batch.size().memory);
                 self.tell(&batch);
             } else if is_end && batch.checkpoint != Checkpoint::default() {
@@ -375,7 +375,7 @@ impl Writer {
     }
 
     /// Commits a batch, however long that takes; fails only when told to stop meanwhile.
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         let number = self.database.batch() + 1;
         match self.database.guarded(|database| database.write(batch)) {
             Ok(()) => Ok(()),
