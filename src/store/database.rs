@@ -121,6 +121,11 @@ impl Database {
         self.index.cold.open_chunks()
     }
 
+    #[cfg(test)]
+    pub(super) fn forget_segments(&mut self) {
+        self.index.lately = super::segments::Segments::default();
+    }
+
     /// Whether [`work`](Self::work) has something to do.
     pub fn has_work(&self) -> bool {
         self.mover.is_moving()

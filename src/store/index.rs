@@ -89,8 +89,9 @@ pub(super) struct Index {
     bytes: u64,
     live: u64,
     copies: usize,
-    /// Segments that loads read since the last move; see [`load`](super::load::load).
-    pub(super) scattered: usize,
+    /// Bytes of segments that loads read in vain since the last move; see
+    /// [`load`](super::load::load).
+    pub(super) scattered: u64,
     /// Some of those.
     pub(super) lately: Segments,
     /// The time of segments that are added.
@@ -118,11 +119,6 @@ impl Index {
     /// The oldest segment.
     pub(super) fn front(&self) -> Option<&Segment> {
         self.segments.front()
-    }
-
-    /// How many segments there are.
-    pub(super) fn segment_count(&self) -> usize {
-        self.segments.len()
     }
 
     /// The newest segment.

@@ -27,8 +27,13 @@ use super::shelf::Shelf;
 /// Rows of `bodies` that are kept while one load is answered.
 const KEPT_ROWS: usize = 64;
 
-/// Answers a load. What it reads of the log is counted: when many queues wait in each segment,
-/// all of the log is read for each of them, so that it is better sorted by owner.
+/// As often a segment may be read before that costs more than to move what waits in it: what
+/// moves is written, and read once more.
+const READ_OFTEN: u64 = 3;
+
+/// Answers a load. What it reads of the log is counted against what that brings: when many queues
+/// wait in each segment, all of the log is read for each of them, so that it is better sorted by
+/// owner. Queues that are read side by side share what is read, and it is better left.
 pub(super) fn load(read: &ReadTransaction, index: &mut Index, load: Load) -> Result<Loaded, Fault> {
     let found = find(read, index, load)?;
     let lately = std::mem::take(&mut index.lately);
@@ -38,9 +43,9 @@ pub(super) fn load(read: &ReadTransaction, index: &mut Index, load: Load) -> Res
     for source in found.sources {
         copies.push(reader.stored(source, &mut shelf)?);
     }
-    let (lately, segments_read) = (reader.lately, reader.segments_read);
+    let CopyReader { lately, read, used, .. } = reader;
     index.lately = lately;
-    index.scattered += segments_read;
+    index.scattered = (index.scattered + read).saturating_sub(READ_OFTEN * used);
     index.cold.trim();
     let (has_more, soonest_expiry) = (found.has_more, found.soonest_expiry);
     Ok(Loaded { load, copies, has_more, soonest_expiry })
@@ -175,7 +180,10 @@ pub(super) struct CopyReader<'a> {
     index: &'a Index,
     log: ReadOnlyTable<u64, &'static [u8]>,
     lately: Segments,
-    segments_read: usize,
+    /// Bytes of the log that were read from the file.
+    read: u64,
+    /// Bytes of the records that were wanted of it.
+    used: u64,
     chunks: ReadOnlyTable<RowKey, &'static [u8]>,
     chunk: Option<(ChunkKey, Vec<u8>)>,
     bodies: ReadOnlyTable<u64, &'static [u8]>,
@@ -198,7 +206,8 @@ impl<'a> CopyReader<'a> {
             index,
             log: read.open_table(LOG)?,
             lately,
-            segments_read: 0,
+            read: 0,
+            used: 0,
             chunks: read.open_table(COLD)?,
             chunk: None,
             bodies: read.open_table(BODIES)?,
@@ -238,10 +247,12 @@ impl<'a> CopyReader<'a> {
     }
 
     fn log_record(&mut self, place: Place) -> Result<LogRecord<'_>, Fault> {
+        self.used += u64::from(place.len);
         let segment = self.lately.get(place.segment, |records| {
             let rows = self.index.rows(place.segment).expect("a place is in a segment");
-            self.segments_read += 1;
-            log::read_segment(&self.log, place.segment, rows, records)
+            log::read_segment(&self.log, place.segment, rows, records)?;
+            self.read += records.len() as u64;
+            Ok(())
         })?;
         let record = LogRecord::read(&mut Reader::new(bytes_at(segment, place)));
         Ok(record.map_err(|Broken| LogError::Broken(place.segment))?)

@@ -149,7 +149,7 @@ impl Mover {
             let age = index.front().map_or(0, |front| now.0.saturating_sub(front.at.0));
             index.live() > self.limits.old() && age > AGE && now >= self.next_time
         };
-        let is_scattered = index.scattered > 2 * index.segment_count()
+        let is_scattered = index.scattered > 2 * index.bytes()
             && index.live() > self.limits.old().max(self.next_bytes);
         if (is_large || is_scattered || is_old())
             && let (Some(front), Some(back)) = (index.front(), index.back())

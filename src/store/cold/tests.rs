@@ -238,3 +238,56 @@ fn chunks_that_many_take_from_do_not_stay_in_memory() {
     }
     assert!(database.open_chunks() <= 701);
 }
+
+/// Messages of 1,000 bytes for some owners in turn, in a log that is not large: what each waits
+/// for lies between that of all others.
+fn interleaved(path: &Path, owners: u64, messages: u64) -> Database {
+    let mut database = open_small(path);
+    database.limit_hot(1250 * messages);
+    let ids: Vec<u64> = (1..=messages).collect();
+    for ids in ids.chunks(100) {
+        let turns = ids.iter().flat_map(|id| turn(*id, &[id % owners], 1000));
+        database.commit(&turns.collect::<Vec<_>>(), NOW).unwrap();
+    }
+    assert!(!database.has_work());
+    database
+}
+
+#[test]
+fn queues_that_are_read_side_by_side_stay_in_the_log() {
+    let (_directory, path) = path();
+    let mut database = interleaved(&path, 10, 4000);
+    for step in 0..8 {
+        let mut removed = Vec::new();
+        for owner in 0..10 {
+            if owner % 5 == 0 {
+                // Some come later than others, so that all is read twice.
+                database.forget_segments();
+            }
+            let load = Load { first: MessageId(step * 500 + 1), count: 50, ..all(owner) };
+            for copy in database.load(load).unwrap().copies {
+                let (owner, message) = (copy.copy.owner, copy.copy.message);
+                removed.push(Record::Removed { owner, message, lazy: true });
+            }
+        }
+        assert_eq!(removed.len(), 500);
+        database.commit(&removed, NOW).unwrap();
+        assert!(!database.has_work(), "what is taken anyway is not moved");
+    }
+    assert_eq!(database.cold_counts().copies, 0);
+}
+
+#[test]
+fn queues_that_are_read_one_after_the_other_leave_the_log() {
+    let (_directory, path) = path();
+    let mut database = interleaved(&path, 40, 4000);
+    for owner in 0..20 {
+        assert_eq!(database.load(all(owner)).unwrap().copies.len(), 100);
+    }
+    database.commit(&turn(4001, &[1], 1000), NOW).unwrap();
+    while database.has_work() {
+        database.work().unwrap();
+    }
+    assert!(database.cold_counts().copies >= 4000);
+    assert_eq!(database.load(all(39)).unwrap().copies.len(), 100);
+}
