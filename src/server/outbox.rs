@@ -5,7 +5,8 @@
 //! others only append. When the socket takes no more, the right goes to the connection's task.
 //! The task of a TLS connection has it always.
 //!
-//! Lock order: the core, then an outbox. No system call is made under an outbox's lock.
+//! Lock order: the core, then outboxes; whoever has not the core's lock takes one at a time. No
+//! system call is made under an outbox's lock.
 
 mod buffer;
 mod order;

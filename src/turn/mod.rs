@@ -295,6 +295,7 @@ mod tests {
         assert_eq!(held, [true, false, false, true, false]);
         assert!(turn.send.is_empty() && turn.held.is_empty());
     }
+
     #[test]
     fn what_follows_what_was_written_last_is_one_piece_with_it() {
         let id = |slot| ConnectionId { slot, generation: 0 };
