@@ -139,8 +139,8 @@ fn subscribe(
     })
 }
 
-/// At QoS 1, until all are acknowledged.
-fn publish(
+/// Publishes at QoS 1 what `put` makes of each number, until all are acknowledged.
+pub(crate) fn publish(
     generator: &mut Generator,
     link: usize,
     numbers: std::ops::Range<u64>,

@@ -2,11 +2,10 @@
 
 use crate::broker::Broker;
 use crate::generator::{Failure, Generator, Input, expect_open};
+use crate::kept::publish;
 use crate::measure::{Meter, Sample};
-use crate::wire::{self, PUBACK, PUBLISH, Publish, Template};
+use crate::wire::{self, PUBLISH, Publish, Template};
 
-/// Messages in flight of the publisher.
-const WINDOW: u64 = 20;
 /// Bytes of a payload.
 const SIZE: usize = 64;
 
@@ -50,22 +49,8 @@ pub(crate) fn measure(broker: &Broker, messages: u64) -> Result<Sample, Failure>
 /// One publisher makes them at QoS 1, each under its own topic.
 fn retain(generator: &mut Generator, messages: u64) -> Result<(), Failure> {
     let link = generator.connect(["publisher".into()], true)?[0];
-    let (mut sent, mut acknowledged) = (0, 0);
-    while acknowledged < messages {
-        let limit = messages.min(acknowledged + WINDOW);
-        for number in sent..limit {
-            let topic = format!("plant/{}/{number}/state", number % 100);
-            let template = Template::new(0, &topic, 1, SIZE, true);
-            template.put(number, generator.output(link));
-        }
-        sent = limit;
-        generator.turn(|_, input| {
-            if matches!(input, Input::Packet { first: PUBACK, .. }) {
-                acknowledged += 1;
-                return Ok(());
-            }
-            expect_open(&input)
-        })?;
-    }
-    Ok(())
+    publish(generator, link, 0..messages, &mut |number, output| {
+        let topic = format!("plant/{}/{number}/state", number % 100);
+        Template::new(0, &topic, 1, SIZE, true).put(number, output);
+    })
 }
