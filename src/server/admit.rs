@@ -17,7 +17,7 @@ use super::connection::{Connection, Seat, Terms};
 use super::engine::Engine;
 use super::link::Link;
 use super::outbox::Peer;
-use super::reading::Carry;
+use super::reading::{Carry, Read};
 use super::{Access, log};
 use crate::mqtt::codec::{self, DecodeError};
 use crate::mqtt::packet::Connect;
@@ -178,10 +178,10 @@ async fn first_packet(link: &mut Link, carry: &mut Carry, limit: usize) -> io::R
         },
     };
     loop {
-        let read = |cx: &mut Context<'_>| carry.poll_read(link, cx, |bytes| (0, judge(bytes)));
+        let read = |cx: &mut Context<'_>| carry.poll_read(link, cx, |came| (0, judge(came.bytes)));
         match poll_fn(read).await? {
-            Some((_, Some(first))) => return Ok(first),
-            Some((_, None)) => {}
+            Some(Read { result: Some(first), .. }) => return Ok(first),
+            Some(_) => {}
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
@@ -195,8 +195,8 @@ impl Carry {
 
     /// Gives the CONNECT that stands at the front away.
     fn take_connect<T>(&mut self, limit: usize, take: impl FnOnce(Connect<'_>) -> T) -> T {
-        self.again(|bytes| {
-            let (connect, size) = whole_connect(bytes, limit);
+        self.again(|arrived| {
+            let (connect, size) = whole_connect(arrived.bytes, limit);
             (size, take(*connect))
         })
     }

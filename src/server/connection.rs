@@ -17,7 +17,7 @@ use super::accept::Place;
 use super::engine::{Engine, Live, Step};
 use super::link::Link;
 use super::outbox::{Buffer, Outbox, Rest};
-use super::reading::{Batch, Carry};
+use super::reading::{Arrived, Batch, Carry, Read};
 use super::work::By;
 use crate::mqtt::Version;
 use crate::turn::CloseCause;
@@ -201,13 +201,13 @@ impl Connection {
             if inbound.seat.outbox.is_starved() {
                 return Poll::Pending;
             }
-            self.ready = carry.again(|bytes| inbound.handle(bytes));
+            self.ready = carry.again(|arrived| inbound.handle(arrived));
             return if self.ready { Poll::Pending } else { Poll::Ready(Ok(0)) };
         }
-        match ready!(carry.poll_read(link, cx, |bytes| inbound.handle(bytes))) {
-            Ok(Some((read, ready))) => {
-                self.ready = ready;
-                Poll::Ready(Ok(read))
+        match ready!(carry.poll_read(link, cx, |arrived| inbound.handle(arrived))) {
+            Ok(Some(Read { count, result: must_wait, has_more })) => {
+                self.ready = must_wait || has_more;
+                Poll::Ready(Ok(count))
             }
             Ok(None) => {
                 let flushed = !self.broken && inbound.seat.outbox.is_flushed();
@@ -312,7 +312,7 @@ impl Connection {
         let mut nothing = Carry::default();
         let mut discard = async || {
             let read = |cx: &mut Context<'_>| {
-                nothing.poll_read(&mut self.link, cx, |bytes| (bytes.len(), ()))
+                nothing.poll_read(&mut self.link, cx, |arrived| (arrived.bytes.len(), ()))
             };
             poll_fn(read).await
         };
@@ -337,14 +337,14 @@ fn give_way(cx: &mut Context<'_>) -> Poll<End> {
 }
 
 impl Inbound {
-    /// Handles the whole packets of `bytes` in one turn: how much of it is done with, and whether
-    /// the rest waits for room in the store.
-    fn handle(&self, bytes: &[u8]) -> (usize, bool) {
+    /// Handles the whole packets of what arrived in one turn: how much of it is done with, and
+    /// whether the rest waits for room in the store.
+    fn handle(&self, arrived: Arrived<'_>) -> (usize, bool) {
         loop {
-            let Some(batch) = self.decode(bytes) else {
+            let Some(batch) = self.decode(arrived) else {
                 return (0, true);
             };
-            if let Some(used) = self.take(batch, bytes.len()) {
+            if let Some(used) = self.take(batch, arrived.bytes.len()) {
                 return (used, false);
             }
         }
@@ -387,8 +387,8 @@ impl Inbound {
     }
 
     /// The packets, or `None` when the store has no room for them.
-    fn decode<'a>(&self, bytes: &'a [u8]) -> Option<Batch<'a>> {
-        let batch = Batch::decode(bytes, self.version, self.packet_size as usize);
+    fn decode<'a>(&self, arrived: Arrived<'a>) -> Option<Batch<'a>> {
+        let batch = Batch::decode(arrived, self.version, self.packet_size as usize);
         let seat = &self.seat;
         let wait = seat.engine.is_full() && batch.needs_store();
         (!wait || !seat.engine.must_wait(&seat.outbox)).then_some(batch)

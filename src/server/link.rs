@@ -1,10 +1,12 @@
 //! A socket, with or without TLS, as its connection's task reads and writes it.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BufMut;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
@@ -21,22 +23,20 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Reads into `buffer`; 0 is the end.
+    /// Reads into the room that `buffer` has; 0 is the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut [u8],
+        buffer: &mut impl BufMut,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
         let read = match self {
-            Self::Plain(half) => Pin::new(half).poll_read(cx, &mut buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Plain(half) => pin!(half.read_buf(buffer)).poll(cx),
+            Self::Tls(stream) => pin!(stream.read_buf(buffer)).poll(cx),
         };
         match ready!(read) {
-            Ok(()) => Poll::Ready(Ok(buffer.filled().len())),
             // Many clients close TCP without TLS's own goodbye.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
-            Err(error) => Poll::Ready(Err(error)),
+            read => Poll::Ready(read),
         }
     }
 

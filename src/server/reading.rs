@@ -1,16 +1,16 @@
 //! Bytes from a socket to whole packets: one read buffer per thread, and per connection only what
-//! is left of a packet that is not whole yet. Memory grows with what arrives, never with what a
+//! is left of a packet that is not whole yet. Memory grows with what arrives, not with what a
 //! length field announces.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use super::link::Link;
 use super::outbox::SHARED_FROM;
-use crate::mqtt::codec::{DecodeError, Decoder};
+use crate::mqtt::codec::{self, DecodeError, Decoder};
 use crate::mqtt::packet::Payload;
 use crate::mqtt::{Packet, Version};
 
@@ -19,6 +19,10 @@ const READ: usize = 64 * 1024;
 
 /// A smaller rest is copied in front of the next read, so that packets are decoded from one piece.
 const SMALL: usize = 4 * 1024;
+
+/// A large packet gets memory for so many times what came of it, at most: untouched, that is no
+/// more than a promise of the system. Large enough for most to be moved only once.
+const GROWTH: usize = 31;
 
 /// Packets that a thread keeps room for.
 const ROOM: usize = 512;
@@ -33,46 +37,129 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(super) struct Carry(Vec<u8>);
 
+/// Bytes of the stream, from the beginning of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived<'a> {
+    /// All of them.
+    pub(super) bytes: &'a [u8],
+    /// The memory that they have for themselves, when they are one packet.
+    owner: Option<&'a Bytes>,
+}
+
+impl<'a> From<&'a [u8]> for Arrived<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, owner: None }
+    }
+}
+
+/// What one read has given.
+#[derive(Debug)]
+pub(super) struct Read<T> {
+    /// Bytes that came.
+    pub(super) count: usize,
+    /// What handling them gave.
+    pub(super) result: T,
+    /// Whether bytes came that were not handled: [`Carry::again`] does.
+    pub(super) has_more: bool,
+}
+
 impl Carry {
     /// What is left.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Reads once and gives `handle` all that is there. It says how much of that is done with; the
-    /// rest stays. Gives how many bytes were read, too; `Ok(None)` is the end of the stream.
+    /// Reads once and gives `handle` what is there: all, or of a large packet what came of it. It
+    /// says how much of that is done with; the rest stays. `Ok(None)` is the end of the stream.
     pub(super) fn poll_read<T>(
         &mut self,
         link: &mut Link,
         cx: &mut Context<'_>,
-        handle: impl FnOnce(&[u8]) -> (usize, T),
-    ) -> Poll<io::Result<Option<(usize, T)>>> {
+        handle: impl FnOnce(Arrived<'_>) -> (usize, T),
+    ) -> Poll<io::Result<Option<Read<T>>>> {
+        let is_large = self.0.len() > SMALL;
+        if is_large && self.missing() >= READ {
+            return self.poll_read_in_place(link, cx, handle);
+        }
         BUFFER.with_borrow_mut(|buffer| {
-            let start = if self.0.len() <= SMALL { self.0.len() } else { 0 };
+            let start = if is_large { 0 } else { self.0.len() };
             buffer[..start].copy_from_slice(&self.0[..start]);
-            let count = ready!(link.poll_read(cx, &mut buffer[start..]))?;
+            let count = ready!(link.poll_read(cx, &mut &mut buffer[start..]))?;
             if count == 0 {
                 return Poll::Ready(Ok(None));
             }
-            let result = if start == self.0.len() {
-                let all = &buffer[..start + count];
-                let (used, result) = handle(all);
-                self.keep(&all[used..]);
-                result
+            let all = &buffer[..start + count];
+            let (result, has_more) = if is_large {
+                self.extend(all, handle)
             } else {
-                self.0.extend_from_slice(&buffer[..count]);
-                self.again(handle)
+                let (used, result) = handle(all.into());
+                self.keep(&all[used..]);
+                (result, false)
             };
-            Poll::Ready(Ok(Some((count, result))))
+            Poll::Ready(Ok(Some(Read { count, result, has_more })))
         })
     }
 
     /// Gives `handle` what is left, without reading.
-    pub(super) fn again<T>(&mut self, handle: impl FnOnce(&[u8]) -> (usize, T)) -> T {
-        let (used, result) = handle(&self.0);
+    pub(super) fn again<T>(&mut self, handle: impl FnOnce(Arrived<'_>) -> (usize, T)) -> T {
+        let (used, result) = handle(self.0.as_slice().into());
         if used == self.0.len() {
             self.0 = Vec::new();
         } else {
+            self.0.drain(..used);
+        }
+        result
+    }
+
+    /// Bytes that are to come of the packet that is left.
+    fn missing(&self) -> usize {
+        codec::packet_size(&self.0).map_or(0, |size| size.saturating_sub(self.0.len()))
+    }
+
+    /// Reads the middle of a large packet to where it stays.
+    fn poll_read_in_place<T>(
+        &mut self,
+        link: &mut Link,
+        cx: &mut Context<'_>,
+        handle: impl FnOnce(Arrived<'_>) -> (usize, T),
+    ) -> Poll<io::Result<Option<Read<T>>>> {
+        let missing = self.missing();
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact(missing.min(GROWTH * self.0.len()));
+        }
+        let count = ready!(link.poll_read(cx, &mut (&mut self.0).limit(READ)))?;
+        let handled = (count > 0).then(|| self.handle_large(count == missing, handle));
+        Poll::Ready(Ok(handled.map(|result| Read { count, result, has_more: false })))
+    }
+
+    /// Adds what came to a large packet, up to its end. Says whether more came.
+    fn extend<T>(
+        &mut self,
+        came: &[u8],
+        handle: impl FnOnce(Arrived<'_>) -> (usize, T),
+    ) -> (T, bool) {
+        let missing = self.missing();
+        let (front, behind) = came.split_at(missing.min(came.len()));
+        self.0.reserve_exact(front.len());
+        self.0.extend_from_slice(front);
+        let result = self.handle_large(front.len() == missing, handle);
+        self.0.extend_from_slice(behind);
+        (result, !behind.is_empty())
+    }
+
+    /// A packet that is whole gives its memory away, so that its payload is not copied once more.
+    fn handle_large<T>(
+        &mut self,
+        is_whole: bool,
+        handle: impl FnOnce(Arrived<'_>) -> (usize, T),
+    ) -> T {
+        if !is_whole {
+            return self.again(handle);
+        }
+        let all = Bytes::from(std::mem::take(&mut self.0));
+        let (used, result) = handle(Arrived { bytes: &all, owner: Some(&all) });
+        if used < all.len() {
+            self.0 = all.into();
             self.0.drain(..used);
         }
         result
@@ -100,14 +187,16 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Decodes what is whole. Big payloads are copied, so that no lock is held for it later.
-    pub(super) fn decode(bytes: &'a [u8], version: Version, limit: usize) -> Self {
+    /// Decodes what is whole. Big payloads are copied, so that no lock is held for it later, or
+    /// share the memory of their packet.
+    pub(super) fn decode(arrived: Arrived<'a>, version: Version, limit: usize) -> Self {
+        let Arrived { bytes, owner } = arrived;
         let mut batch = Self { packets: SPARE.take(), used: 0, error: None };
         let mut decoder = Decoder::new(bytes, version, limit);
         batch.error = loop {
             match decoder.next_packet() {
                 Ok(Some(mut packet)) => {
-                    share_payload(&mut packet);
+                    share_payload(&mut packet, owner);
                     batch.packets.push(packet);
                 }
                 Ok(None) => break None,
@@ -145,12 +234,14 @@ impl Drop for Batch<'_> {
     }
 }
 
-fn share_payload(packet: &mut Packet<'_>) {
+fn share_payload(packet: &mut Packet<'_>, owner: Option<&Bytes>) {
     if let Packet::Publish(publish) = packet
         && let Payload::Borrowed(bytes) = publish.payload
         && bytes.len() > SHARED_FROM
     {
-        publish.payload = Payload::Shared(Bytes::copy_from_slice(bytes));
+        let shared =
+            owner.map_or_else(|| Bytes::copy_from_slice(bytes), |all| all.slice_ref(bytes));
+        publish.payload = Payload::Shared(shared);
     }
 }
 

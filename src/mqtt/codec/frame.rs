@@ -107,6 +107,13 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Bytes of the packet at the front, as its fixed header announces them; `None` while that is not
+/// whole, or wrong.
+pub fn packet_size(buffer: &[u8]) -> Option<usize> {
+    let (remaining, length) = variable(buffer.get(1..)?).ok()??;
+    Some(1 + length + remaining as usize)
+}
+
 /// QoS from its two bits; 3 is none.
 pub(super) fn qos(bits: u8) -> Option<QoS> {
     match bits {

@@ -25,4 +25,4 @@ pub use encode::{
     set_packet_id, smallest_size,
 };
 pub use error::DecodeError;
-pub use frame::LARGEST_PACKET;
+pub use frame::{LARGEST_PACKET, packet_size};

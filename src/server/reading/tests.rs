@@ -1,3 +1,10 @@
+use std::future::poll_fn;
+
+use tokio::io::AsyncWriteExt;
+use tokio::join;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
+
 use super::*;
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
@@ -20,7 +27,7 @@ fn publish(payload: usize) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Batch<'_> {
-    Batch::decode(bytes, Version::V311, 1_000_000)
+    Batch::decode(bytes.into(), Version::V311, 1_000_000)
 }
 
 #[test]
@@ -84,4 +91,81 @@ fn a_batch_has_the_memory_of_the_one_before() {
     drop(second);
     drop(decode(&PINGREQ.repeat(ROOM + 1)));
     assert_eq!(decode(&[]).packets.capacity(), 0, "too much to be kept");
+}
+
+/// What a connection would do with what it reads of `stream`, which comes in pieces of `piece`
+/// bytes: how long each payload is, and whether it was copied.
+async fn read(stream: &[u8], piece: usize) -> Vec<(usize, bool)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (half, _other) = listener.accept().await.unwrap().0.into_split();
+    let (mut link, mut carry) = (Link::Plain(half), Carry::default());
+    let mut payloads = Vec::new();
+    let mut handle = |arrived: Arrived<'_>| {
+        let batch = Batch::decode(arrived, Version::V311, 8_000_000);
+        assert!(batch.error.is_none());
+        let memory = arrived.bytes.as_ptr_range();
+        payloads.extend(batch.packets.iter().map(|packet| match packet {
+            Packet::Publish(publish) => {
+                let payload = publish.payload.as_slice();
+                assert!(payload.iter().all(|byte| *byte == b'x'));
+                (payload.len(), !memory.contains(&payload.as_ptr()))
+            }
+            _ => (0, false),
+        }));
+        (batch.used, ())
+    };
+    let write = async {
+        for piece in stream.chunks(piece) {
+            client.write_all(piece).await.unwrap();
+            yield_now().await;
+        }
+    };
+    let read = async {
+        let mut left = stream.len();
+        while left > 0 {
+            let next = poll_fn(|cx| carry.poll_read(&mut link, cx, &mut handle)).await;
+            let Read { count, has_more, .. } = next.unwrap().unwrap();
+            left -= count;
+            if has_more {
+                carry.again(&mut handle);
+            }
+        }
+    };
+    join!(write, read);
+    assert!(carry.bytes().is_empty());
+    payloads
+}
+
+#[tokio::test]
+async fn a_large_packet_is_whole_however_it_comes_and_its_payload_stays_where_it_is() {
+    for large in [READ - 6, READ + 1, 3 * READ, 16 * READ, 40 * READ + 1] {
+        let stream = [publish(9), publish(large), PINGREQ.to_vec(), publish(large), publish(8)];
+        for piece in [SMALL + 1, READ - 1, READ + 7, 5 * READ, usize::MAX] {
+            let payloads = read(&stream.concat(), piece).await;
+            let lengths: Vec<usize> = payloads.iter().map(|(length, _)| *length).collect();
+            assert_eq!(lengths, [9, large, 0, large, 8], "in pieces of {piece}");
+            if large > READ {
+                assert!(payloads.iter().all(|(_, is_copied)| !is_copied), "{large} by {piece}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_packet_that_nobody_takes_stays() {
+    let large = Bytes::from(publish(3 * READ));
+    let mut carry = Carry(large.to_vec());
+    let refuse = |arrived: Arrived<'_>| (0, assert!(arrived.owner.is_some()));
+    carry.handle_large(true, refuse);
+    assert_eq!(carry.bytes(), large);
+    carry.again(|arrived| (arrived.bytes.len(), ()));
+    assert!(carry.bytes().is_empty());
+}
+
+#[test]
+fn what_a_length_field_announces_takes_no_memory() {
+    let mut carry = Carry(publish(200_000_000)[..=SMALL].to_vec());
+    carry.extend(&[b'x'; 100], |_| (0, ()));
+    assert!(carry.0.capacity() <= 2 * SMALL);
 }
