@@ -74,6 +74,9 @@ const PAIRS: Shape = Shape {
     persistent: false,
     topics: 1,
 };
+/// Publishers that go ahead as far as mosquitto can follow without dropping: the brokers read as
+/// much at a time as they can.
+const BURST: Shape = Shape { window: 500, ..PAIRS };
 const FEW: Shape = Shape { publishers: 10, subscribers: 10, qos: 1, ..PAIRS };
 
 const BASE: Scenario = Scenario {
@@ -88,11 +91,19 @@ const BASE: Scenario = Scenario {
 };
 
 /// All of them, in the order of the output.
-pub(crate) const SCENARIOS: [Scenario; 17] = [
+pub(crate) const SCENARIOS: [Scenario; 19] = [
     BASE,
     Scenario {
+        name: "pairs-qos0-burst",
+        what: "the same with window 500",
+        messages: 5_000_000,
+        quick: 100_000,
+        load: Load::Exchange(BURST),
+        ..BASE
+    },
+    Scenario {
         name: "pairs-qos1",
-        what: "the same at QoS 1",
+        what: "window 20 again, QoS 1",
         messages: 500_000,
         quick: 25_000,
         load: Load::Exchange(Shape { qos: 1, ..PAIRS }),
@@ -128,6 +139,14 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
         name: "fan-out",
         what: "one publisher to 100 subscribers, QoS 0",
         load: Load::Exchange(Shape { publishers: 1, subscribers: 100, ..PAIRS }),
+        ..BASE
+    },
+    Scenario {
+        name: "fan-out-burst",
+        what: "the same with window 500",
+        messages: 5_000_000,
+        quick: 100_000,
+        load: Load::Exchange(Shape { publishers: 1, subscribers: 100, ..BURST }),
         ..BASE
     },
     Scenario {
