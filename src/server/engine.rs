@@ -16,6 +16,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use super::clock::{self, Clock};
+use super::disk::Disk;
 use super::handle::Seen;
 use super::outbox::{Outbox, Peer};
 use super::slots::Slots;
@@ -29,9 +30,7 @@ use crate::mqtt::Packet;
 use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
 use crate::time::{Timestamp, WallClock};
-use crate::turn::{
-    CloseCause, ConnectionId, Event, LetterLoad, Load, Outgoing, Record, RecordNumber, Turn,
-};
+use crate::turn::{CloseCause, ConnectionId, Event, Outgoing, RecordNumber, Turn};
 
 /// Packets whose output is appended together. Meanwhile an outbox may pass its limit without the
 /// core's knowledge: by a PUBLISH for each of these.
@@ -39,29 +38,6 @@ const TOGETHER: usize = 64;
 
 /// Output that is appended before more packets come, as some bring it to many.
 const MUCH: usize = 1024;
-
-/// What the engine asks of the store.
-pub(super) trait Disk: Send + Sync {
-    /// See [`store::Store::submit`].
-    fn submit(
-        &self,
-        records: &mut Vec<Record>,
-        loads: &mut Vec<Load>,
-        last: RecordNumber,
-        wanted: bool,
-        checkpoint: Checkpoint,
-    );
-    /// See [`store::Store::ask`].
-    fn ask(&self, letters: &mut Vec<LetterLoad>);
-    /// See [`store::Store::confirm`].
-    fn confirm(&self, checkpoint: Checkpoint);
-    /// See [`store::Store::is_full`].
-    fn is_full(&self) -> bool;
-    /// See [`store::Store::snapshot`].
-    fn snapshot(&self) -> Result<store::Snapshot, StoreError>;
-    /// See [`store::Store::stop`].
-    fn stop(&self) -> Result<(), StoreError>;
-}
 
 /// The core and all that its turns touch.
 pub(super) struct Engine {
@@ -523,39 +499,6 @@ impl Drop for AbortOnPanic {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Disk for store::Store {
-    fn submit(
-        &self,
-        records: &mut Vec<Record>,
-        loads: &mut Vec<Load>,
-        last: RecordNumber,
-        wanted: bool,
-        checkpoint: Checkpoint,
-    ) {
-        Self::submit(self, records, loads, last, wanted, checkpoint);
-    }
-
-    fn ask(&self, letters: &mut Vec<LetterLoad>) {
-        Self::ask(self, letters);
-    }
-
-    fn confirm(&self, checkpoint: Checkpoint) {
-        Self::confirm(self, checkpoint);
-    }
-
-    fn is_full(&self) -> bool {
-        Self::is_full(self)
-    }
-
-    fn snapshot(&self) -> Result<store::Snapshot, StoreError> {
-        Self::snapshot(self)
-    }
-
-    fn stop(&self) -> Result<(), StoreError> {
-        Self::stop(self)
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod access;
 mod admit;
 mod clock;
 mod connection;
+mod disk;
 mod engine;
 mod handle;
 mod link;

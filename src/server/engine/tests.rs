@@ -7,7 +7,7 @@ use super::super::work::INLINE_WRITES;
 use super::*;
 use crate::mqtt::reply::{Ack, ConnAck};
 use crate::mqtt::{PacketId, ReasonCode, Reply, Version};
-use crate::turn::Output;
+use crate::turn::{Output, Record};
 
 const PINGRESP: [u8; 2] = [0xD0, 0];
 
