@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kedgemq::auth::Access;
+use kedgemq::mqtt::properties::PassedOn;
 use kedgemq::turn::DeadReason;
 
-use crate::history::{Denial, Departure, Entered, Fact, History, Kind, Publication, Tag};
+use crate::history::{Arrival, Denial, Departure, Entered, Fact, History, Kind, Publication, Tag};
 
 /// What is known of a message.
 #[derive(Debug)]
@@ -175,28 +176,55 @@ pub(super) fn ledger(history: &History) -> Vec<(usize, u64, &Entered, bool)> {
     entries
 }
 
-/// Deaths of which a later life of the broker knows, so that they were on disk.
+/// Deaths of which a later life of the broker knows, so that they were on disk: it forgets the
+/// letter, sends it, or has it at the end.
 fn proven(history: &History, entries: &[(usize, u64, &Entered, bool)]) -> Vec<usize> {
-    let all = history.facts();
     let (mut life, mut proven) = (0, Vec::new());
     let mut last: BTreeMap<u64, (usize, u32)> = BTreeMap::new();
+    // What is sent does not say which death it tells of, where a copy died twice of the same.
+    let mut only: BTreeMap<Death<'_>, Option<(usize, u32)>> = BTreeMap::new();
+    let mut gone = BTreeSet::new();
     let mut entries = entries.iter().enumerate();
-    for (_, _, fact) in all {
+    for (_, _, fact) in history.facts() {
         match fact {
             Fact::Started => life += 1,
             Fact::Ledger { .. } => match entries.next().expect("one for each") {
-                (at, (_, _, Entered::Died { id, .. }, _)) => drop(last.insert(*id, (at, life))),
+                (at, (_, _, Entered::Died { id, owner, tag, reason }, _)) => {
+                    last.insert(*id, (at, life));
+                    only.entry((reason.as_str(), owner, tag))
+                        .and_modify(|only| *only = None)
+                        .or_insert(Some((at, life)));
+                }
                 (_, (_, _, Entered::Forgotten { id, .. }, _)) => {
                     let died = last.get(id).filter(|(_, then)| *then < life);
                     proven.extend(died.map(|(at, _)| *at));
                 }
                 _ => {}
             },
+            Fact::Gone { connection, .. } => drop(gone.insert(*connection)),
+            // On a connection that is gone, it may have left in the life of the death.
+            Fact::Arrived(arrival) if !gone.contains(&arrival.connection) => {
+                let died = told_death(arrival).and_then(|death| *only.get(&death)?);
+                proven.extend(died.filter(|(_, then)| *then < life).map(|(at, _)| at));
+            }
             Fact::Letter(letter) => proven.extend(last.get(&letter.id).map(|(at, _)| *at)),
             _ => {}
         }
     }
     proven
+}
+
+/// The reason, the owner and the message.
+type Death<'a> = (&'a str, &'a str, &'a str);
+
+/// The death that a letter tells of.
+fn told_death(arrival: &Arrival) -> Option<Death<'_>> {
+    let properties = arrival.properties.as_ref().filter(|_| arrival.topic.starts_with("$dead/"))?;
+    let says = |name| {
+        let mut all = PassedOn::new(properties);
+        all.find(|property| property.user_name() == Some(name))?.user_value()
+    };
+    Some((says("dl-reason")?, says("dl-owner")?, &arrival.tag))
 }
 
 /// Reasons of which no letters are kept.
@@ -227,3 +255,6 @@ pub(super) fn redriven(history: &History) -> BTreeMap<&Tag, Vec<Redriven<'_>>> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;
