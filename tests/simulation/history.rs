@@ -96,11 +96,12 @@ pub(crate) enum Entered {
         how: Departure,
     },
     /// The counters went up: deaths in the order of [`DeadReason::ALL`], copies of transient
-    /// sessions, dropped letters.
+    /// sessions, letters over the quota, letters that were too old.
     Counted {
         dead: [u64; DeadReason::ALL.len()],
         session_ended: u64,
         dead_dropped: u64,
+        aged_out: u64,
     },
 }
 

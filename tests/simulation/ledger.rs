@@ -285,14 +285,15 @@ impl Ledger {
             *dead -= before;
         }
         let session_ended = now.session_ended - before.session_ended;
-        let went = |counters: &Counters| counters.dead_dropped + counters.dead_aged_out;
-        let dead_dropped = went(&now) - went(before);
+        let dead_dropped = now.dead_dropped - before.dead_dropped;
+        let aged_out = now.dead_aged_out - before.dead_aged_out;
         self.counters = now;
         if self.bug == Some(Bug::ForgetsToCount) && record.is_multiple_of(4) {
             return;
         }
-        if dead.iter().any(|count| *count > 0) || session_ended > 0 || dead_dropped > 0 {
-            self.enter(record, Entered::Counted { dead, session_ended, dead_dropped });
+        let others = session_ended + dead_dropped + aged_out;
+        if others > 0 || dead.iter().any(|count| *count > 0) {
+            self.enter(record, Entered::Counted { dead, session_ended, dead_dropped, aged_out });
         }
     }
 

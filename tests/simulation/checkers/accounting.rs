@@ -235,8 +235,8 @@ fn check_counters(history: &History) -> Result<(), Broken> {
         match entered {
             Entered::Died { reason, .. } => written[*reason as usize] += 1,
             Entered::Forgotten { how: Departure::Dropped, .. } => went += 1,
-            Entered::Counted { dead, dead_dropped, .. } => {
-                dropped += dead_dropped;
+            Entered::Counted { dead, dead_dropped, aged_out, .. } => {
+                dropped += dead_dropped + aged_out;
                 for (counted, dead) in counted.iter_mut().zip(dead) {
                     *counted += dead;
                 }

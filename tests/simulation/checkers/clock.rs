@@ -44,6 +44,14 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
                     return Err(Broken::new(format!("at {index}: letter {id} aged too early")));
                 }
             }
+            Entered::Counted { aged_out, .. } if *aged_out > 0 => {
+                let is_old = |since: &&u64| at >= **since + letter_age;
+                let old = died.values().filter(is_old).count() as u64;
+                if *aged_out > old {
+                    let what = format!("at {index}: {aged_out} letters aged, and {old} are old");
+                    return Err(Broken::new(what));
+                }
+            }
             Entered::Took { tag, after: Some(_), .. } => {
                 if let Some(due) = ends.wills.get(tag)
                     && at < *due

@@ -7,8 +7,9 @@ use super::World;
 use crate::clients::tag_of;
 use crate::history::{Fact, Letter};
 
-/// How long reading the retained messages may take, in milliseconds.
-const READING: u64 = 10_000;
+/// How long reading the retained messages may take, in milliseconds. The broker looks once a
+/// minute for letters that are too old: once more before the end.
+const READING: u64 = 61_000;
 
 impl World {
     pub(super) fn read_retained(&mut self) -> Result<(), String> {

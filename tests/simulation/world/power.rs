@@ -79,7 +79,8 @@ impl World {
             Some(Bug::TrustsDowntime) => Duration::MAX,
             _ => MAX_DOWNTIME,
         };
-        (last.at + downtime(last.unix_ms, shown, max)).0
+        // A start takes its time: by that the ledger tells new wills from what was sent before.
+        (last.at + downtime(last.unix_ms, shown, max).max(Duration::from_millis(1))).0
     }
 
     /// The broker dies without a word: by a power cut, or alone.
