@@ -191,6 +191,7 @@ impl Broker {
         self.settle(now, turn); // What died before still has its owner.
         let mut session = self.sessions.remove(&id).expect("only a session that is there ends");
         self.clients.remove(&session.client_id);
+        self.timers.forget(&session);
         if cause == EndCause::Expired && session.expiry > 0 {
             self.counters.sessions_expired += 1;
         }

@@ -214,6 +214,7 @@ impl Broker {
     fn attach(&mut self, client_id: &Arc<str>, connect: &Connect<'_>) -> (SessionId, bool) {
         let expiry = self.session_expiry(connect);
         if let Some(&id) = self.clients.get(client_id) {
+            self.timers.forget(&self.sessions[&id]);
             let session = self.session(id);
             session.version = connect.version;
             session.expiry = expiry;

@@ -1,11 +1,12 @@
-//! Every reason to wake up, in one table. A timer that is not wanted any more is not removed:
-//! whoever it wakes looks whether it is time.
+//! Every reason to wake up, in one table. A timer that is not wanted any more may be there still:
+//! whoever it wakes looks whether it is time. Only those that may be weeks away are removed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Broker;
 use crate::mqtt::ReasonCode;
+use crate::session::Session;
 use crate::time::Timestamp;
 use crate::turn::{ConnectionId, DeadId, EndCause, OwnerId, SessionId, Turn};
 
@@ -55,6 +56,17 @@ impl Timers {
     /// Wakes at `at`, or at the next chance after.
     pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
         self.due.insert((at, timer));
+    }
+
+    /// Removes what waits for the client of `session` to stay away: where it comes back once a
+    /// second, that would add up until the first is due. (What a start delayed passes by itself.)
+    pub(super) fn forget(&mut self, session: &Session) {
+        if let Some(at) = session.expires() {
+            self.due.remove(&(at, Timer::SessionExpiry(session.id)));
+        }
+        if let Some(at) = session.more.will_due {
+            self.due.remove(&(at, Timer::Will(session.id)));
+        }
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {

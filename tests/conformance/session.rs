@@ -1,5 +1,7 @@
 //! Sessions: how long they last, what they keep, and what is queued while nobody is connected.
 
+use kedgemq::mqtt::packet::Will;
+
 use crate::packets::*;
 use crate::rig::Rig;
 use crate::text::NOTHING;
@@ -344,4 +346,43 @@ fn nothing_of_transient_sessions_is_ever_stored() {
     assert!(rig.store.copies.is_empty());
     assert!(rig.store.subscriptions.is_empty());
     assert!(rig.store.received.is_empty());
+}
+
+/// A timer for each connection that ended would stay until its time comes.
+#[test]
+fn what_waited_for_the_client_to_stay_away_goes_when_it_comes_back() {
+    const WEEK: u32 = 7 * 24 * 3600;
+    let with_will = || expiry(WEEK).will(Will { delay: WEEK - 1, ..will("w", "x") });
+    let mut rig = Rig::new();
+    for _ in 0..3 {
+        let client = rig.connect(with_will());
+        assert_eq!(rig.broker.next_timeout(), None);
+        rig.wait(1);
+        rig.cut(client);
+        rig.wait(1);
+    }
+    rig.connect(with_will());
+    rig.connect(with_will()); // It takes over.
+    assert_eq!(rig.broker.next_timeout(), None);
+    rig.crash();
+    rig.connect(with_will());
+    assert_eq!(rig.broker.next_timeout(), None);
+}
+
+#[test]
+fn what_waited_for_the_client_to_stay_away_goes_with_its_session() {
+    let mut rig = Rig::new();
+    for seconds in [1, 2, 3] {
+        let delayed = Will { delay: 1000 + seconds, ..will("w", "x") };
+        let client = rig.connect(expiry(2000 + seconds).will(delayed));
+        rig.cut(client);
+        let client = rig.connect(v5("c")); // Clean Start, without an expiry.
+        assert_eq!(rig.broker.next_timeout(), None);
+        rig.disconnect(client);
+    }
+    let client = rig.connect(expiry(10).will(Will { delay: 1000, ..will("w", "x") }));
+    rig.cut(client);
+    rig.wait(10); // Its will is due at its end.
+    assert_eq!(rig.broker.sessions(), 0);
+    assert_eq!(rig.broker.next_timeout(), None);
 }
