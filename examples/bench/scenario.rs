@@ -91,7 +91,7 @@ const BASE: Scenario = Scenario {
 };
 
 /// All of them, in the order of the output.
-pub(crate) const SCENARIOS: [Scenario; 19] = [
+pub(crate) const SCENARIOS: [Scenario; 20] = [
     BASE,
     Scenario {
         name: "pairs-qos0-burst",
@@ -156,6 +156,14 @@ pub(crate) const SCENARIOS: [Scenario; 19] = [
         quick: 25_000,
         load: Load::Exchange(Shape { subscribers: 1, qos: 1, ..PAIRS }),
         mosquitto: "max_queued_messages 0\n",
+        ..BASE
+    },
+    Scenario {
+        name: "fan-in-qos0",
+        what: "the same at QoS 0",
+        messages: 2_000_000,
+        quick: 50_000,
+        load: Load::Exchange(Shape { subscribers: 1, ..PAIRS }),
         ..BASE
     },
     Scenario {

@@ -36,6 +36,12 @@ impl Clock {
         self.base + self.start.elapsed()
     }
 
+    /// Now, and the same as a count of microseconds that begins anew every hour or so.
+    pub(super) fn now_finely(&self) -> (Timestamp, u32) {
+        let elapsed = self.start.elapsed();
+        (self.base + elapsed, elapsed.as_micros() as u32)
+    }
+
     /// When the runtime's clock shows `at`.
     pub(super) fn instant(&self, at: Timestamp) -> Instant {
         self.start + at.since(self.base)

@@ -175,6 +175,9 @@ impl Connection {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.inbound.seat.outbox.take_gathering() {
+            return give_way(cx);
+        }
         let mut share = SHARE;
         loop {
             if let Poll::Ready(end) = self.poll_output(cx) {

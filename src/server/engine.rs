@@ -3,7 +3,8 @@
 //! A [`turn`](Engine::turn) locks, lets the core handle what came, and still under the lock
 //! appends output to the outboxes and records to the store: memory copies only, so that output
 //! and log are in the order of the decisions. System calls come after the unlock: who produced
-//! output writes it, once, at the end of its turn.
+//! output writes it, once, at the end of its turn; what several bring to one connection at a time
+//! is gathered, and its own task writes it.
 //!
 //! A panic under the lock aborts the process: what is on disk is the recovery.
 
@@ -112,11 +113,14 @@ impl Engine {
         let (result, events) = {
             let mut core = self.lock();
             let _abort = AbortOnPanic::new();
+            let (now, micros) = self.clock.now_finely();
             let mut step = Step {
-                now: self.clock.now(),
                 engine: self,
                 core: &mut core,
                 work: &mut work,
+                by,
+                now,
+                micros,
                 committed,
                 packets: 0,
             };
@@ -329,7 +333,10 @@ pub(super) struct Step<'a> {
     engine: &'a Engine,
     core: &'a mut Core,
     work: &'a mut Work,
+    by: By<'a>,
     now: Timestamp,
+    /// The same, finer.
+    micros: u32,
     committed: RecordNumber,
     /// Those whose output is to be appended.
     packets: usize,
@@ -416,7 +423,7 @@ impl Step<'_> {
                 opened.append(until, output, written, &mut self.work.stencil);
             }
         }
-        opening.finish().for_each(|opened| self.work.close(opened));
+        opening.finish().for_each(|opened| self.work.close(opened, self.by, self.micros));
         self.work.stencil.clear();
         turn.written.clear();
     }

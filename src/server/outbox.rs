@@ -2,13 +2,15 @@
 //!
 //! **The right to write.** Whoever appends to an outbox that nobody writes takes the right with
 //! the first byte, as the socket's writing half itself, and gives it back when all is written;
-//! others only append. When the socket takes no more, the right goes to the connection's task.
-//! The task of a TLS connection has it always.
+//! others only append. When the socket takes no more, the right goes to the connection's task, and
+//! also when several others tell it something at the same time: the task lets all that are ready
+//! go first, and writes what they brought together. The task of a TLS connection has it always.
 //!
 //! Lock order: the core, then outboxes; whoever has not the core's lock takes one at a time. No
 //! system call is made under an outbox's lock.
 
 mod buffer;
+mod crowd;
 mod order;
 mod stencil;
 
@@ -18,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use tokio::net::tcp::OwnedWriteHalf;
+
+use crowd::Crowd;
 
 use crate::mqtt::codec;
 use crate::mqtt::reply::EncodeContext;
@@ -48,6 +52,8 @@ pub(super) struct Outbox {
     /// Of the connection's task, which stays one and the same for its life.
     waker: Waker,
     signal: AtomicBool,
+    /// Whether the task is to let others go first.
+    gathering: AtomicBool,
     /// Whether the engine has it in its list of those that wait for the store.
     starved: AtomicBool,
     state: Mutex<State>,
@@ -59,6 +65,7 @@ struct State {
     maximum_packet_size: u32,
     queue: Buffer,
     order: Order,
+    crowd: Crowd,
     right: Right,
     /// Bytes that were appended and are not yet handed to the operating system.
     unwritten: usize,
@@ -82,6 +89,17 @@ enum Right {
     Task,
 }
 
+/// Who is to write what was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// Who appended it.
+    Caller,
+    /// The connection's task.
+    Task,
+    /// The connection's task, together with what others append.
+    Gatherer,
+}
+
 /// What the caller has to do after it appended.
 #[derive(Debug, Default)]
 #[must_use]
@@ -90,6 +108,8 @@ pub(super) struct Appended {
     pub(super) claimed: Option<OwnedWriteHalf>,
     /// Wake its task.
     pub(super) wake: bool,
+    /// Let it write when all that are ready had their turn.
+    pub(super) gather: bool,
     /// Output waits in an outbox where none did.
     pub(super) list: bool,
     /// Output waits.
@@ -127,6 +147,7 @@ impl Outbox {
             maximum_packet_size: u32::MAX,
             queue: Buffer::default(),
             order: Order::default(),
+            crowd: Crowd::new(id),
             right,
             unwritten: 0,
             told_full: false,
@@ -139,6 +160,7 @@ impl Outbox {
             limit,
             waker,
             signal: AtomicBool::new(false),
+            gathering: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             state: Mutex::new(state),
         }
@@ -196,7 +218,7 @@ impl Outbox {
         }
         state.listed = !state.order.is_empty();
         let listed = state.listed;
-        let appended = self.claim(&mut state, true);
+        let appended = self.claim(&mut state, Writer::Task);
         drop(state);
         if appended.wake {
             self.wake();
@@ -208,7 +230,7 @@ impl Outbox {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.close();
-        let _ = self.claim(&mut state, true);
+        let _ = self.claim(&mut state, Writer::Task);
         drop(state);
         self.wake();
     }
@@ -247,6 +269,19 @@ impl Outbox {
         if !self.signal.swap(true, Ordering::AcqRel) {
             self.waker.wake_by_ref();
         }
+    }
+
+    /// Like [`wake`](Self::wake), for output that others may add to at once.
+    pub(super) fn wake_to_gather(&self) {
+        if !self.signal.swap(true, Ordering::AcqRel) {
+            self.gathering.store(true, Ordering::Release);
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// Whether the task is to let others go first, once.
+    pub(super) fn take_gathering(&self) -> bool {
+        self.gathering.load(Ordering::Relaxed) && self.gathering.swap(false, Ordering::AcqRel)
     }
 
     /// Like [`wake`](Self::wake), from the connection's task itself, which looks here before it
@@ -325,27 +360,28 @@ impl Outbox {
         self.lock().unwritten -= count;
     }
 
-    /// Sees that somebody writes what was appended: the caller, or with `by_task` the task.
-    fn claim(&self, state: &mut State, by_task: bool) -> Appended {
+    /// Sees that somebody writes what was appended: `writer`, where nobody does yet.
+    fn claim(&self, state: &mut State, writer: Writer) -> Appended {
         let overflowed = state.fullness(self.limit) == Some(true);
-        let mut appended =
-            Appended { overflowed, wake: overflowed && by_task, ..Appended::default() };
+        let wake = overflowed && writer == Writer::Task;
+        let mut appended = Appended { overflowed, wake, ..Appended::default() };
         if state.queue.is_empty() && !state.closing {
             return appended;
         }
         match &state.right {
             Right::Free(_) => {
                 let half = state.take_free();
-                if by_task || state.closing {
+                if writer == Writer::Caller && !state.closing {
+                    appended.claimed = half;
+                } else {
                     state.right = Right::ForTask(half, None);
                     appended.wake = true;
-                } else {
-                    appended.claimed = half;
                 }
             }
             Right::ForTask(..) => appended.wake = true,
             Right::Taken | Right::Task => appended.wake |= state.closing,
         }
+        appended.gather = appended.wake && writer == Writer::Gatherer && !state.closing;
         appended
     }
 
@@ -403,9 +439,12 @@ impl<'a> Opened<'a> {
         self.list |= !std::mem::replace(&mut state.listed, true);
     }
 
-    /// Sees that somebody writes what was appended.
-    pub(super) fn close(mut self) -> Appended {
-        let claimed = self.outbox.claim(&mut self.state, false);
+    /// Sees that somebody writes what was appended, at `micros`, in a turn of the connection `by`.
+    pub(super) fn close(mut self, by: Option<ConnectionId>, micros: u32) -> Appended {
+        let other = by.filter(|by| *by != self.outbox.id);
+        let is_crowded = other.is_some_and(|by| self.state.crowd.tell(by, micros));
+        let writer = if is_crowded { Writer::Gatherer } else { Writer::Caller };
+        let claimed = self.outbox.claim(&mut self.state, writer);
         Appended { held: self.held, list: self.list, ..claimed }
     }
 }

@@ -1,6 +1,7 @@
 //! What a turn leaves to be done after the unlock: writing and waking.
 //!
-//! Invariant: who produced output writes it, once, at the end of its turn; no lock is held.
+//! Invariant: who produced output writes it, once, at the end of its turn, unless it is gathered;
+//! no lock is held.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::outbox::{Buffer, Next, Opened, Outbox, SLICES, Stencil};
 use super::traffic::Traffic;
+use crate::turn::ConnectionId;
 
 /// Writes at the end of one turn; the tasks of other connections are woken.
 pub(super) const INLINE_WRITES: usize = 64;
@@ -24,6 +26,15 @@ pub(super) enum By<'a> {
     Storage,
 }
 
+impl By<'_> {
+    fn connection(self) -> Option<ConnectionId> {
+        match self {
+            Self::Connection(own) => Some(own.id()),
+            Self::Server | Self::Storage => None,
+        }
+    }
+}
+
 /// What is to be done after the unlock.
 #[derive(Default)]
 pub(super) struct Work {
@@ -31,6 +42,8 @@ pub(super) struct Work {
     write: Vec<(Arc<Outbox>, OwnedWriteHalf)>,
     /// Connections whose task goes on.
     wake: Vec<Arc<Outbox>>,
+    /// Those whose task goes on when all that are ready had their turn.
+    gather: Vec<Arc<Outbox>>,
     /// Outboxes with output that began to wait.
     pub(super) listed: Vec<Arc<Outbox>>,
     pub(super) overflowed: Vec<Arc<Outbox>>,
@@ -41,14 +54,16 @@ pub(super) struct Work {
 
 impl Work {
     /// What appending to an outbox asks for.
-    pub(super) fn close(&mut self, opened: Opened<'_>) {
+    pub(super) fn close(&mut self, opened: Opened<'_>, by: By<'_>, micros: u32) {
         let outbox = opened.outbox();
-        let appended = opened.close();
+        let appended = opened.close(by.connection(), micros);
         self.wanted |= appended.held;
         if let Some(half) = appended.claimed {
             self.write.push((Arc::clone(outbox), half));
         }
-        if appended.wake {
+        if appended.gather {
+            self.gather.push(Arc::clone(outbox));
+        } else if appended.wake {
             self.wake.push(Arc::clone(outbox));
         }
         if appended.list {
@@ -76,6 +91,7 @@ impl Work {
                 _ => outbox.wake(),
             }
         }
+        self.gather.drain(..).for_each(|outbox| outbox.wake_to_gather());
     }
 }
 

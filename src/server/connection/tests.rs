@@ -3,8 +3,12 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::super::outbox::{Appended, Stencil};
 use super::super::rig::{self, CONNECT, LONG, Served};
 use super::*;
+use crate::mqtt::Reply;
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, Encoded, Output, RecordNumber};
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 const PINGRESP: [u8; 2] = [0xD0, 0];
@@ -205,6 +209,37 @@ async fn stopping_says_goodbye_to_all_and_admits_nobody_more() {
     engine.quiet().await;
     let mut late = rig::serve(&engine, LONG, CONNECT).await;
     assert!(read_all(&mut late).await.is_empty());
+}
+
+/// What a turn of another connection does that brings this one a PINGRESP.
+fn tell(outbox: &Arc<Outbox>, slot: u32, micros: u32) -> Appended {
+    let mut opened = outbox.open(RecordNumber(0), Timestamp(0)).unwrap();
+    let ping = Output::Packet(Reply::PingResp);
+    opened.append(None, ping, &Encoded::default(), &mut Stencil::default());
+    opened.close(Some(ConnectionId { slot, generation: 0 }), micros)
+}
+
+#[tokio::test]
+async fn what_several_tell_at_a_time_is_written_when_all_that_are_ready_had_their_turn() {
+    let (engine, _) = rig::engine();
+    let mut served = rig::connected(&engine).await;
+    let outbox = served.outbox.clone().unwrap();
+    let first = tell(&outbox, 101, 1010);
+    outbox.hand_over(first.claimed.expect("it leaves at once"), Buffer::default(), 0);
+    assert_eq!(read(&mut served, 2).await, PINGRESP);
+    let second = tell(&outbox, 102, 1020);
+    assert!(second.claimed.is_none() && second.gather);
+    outbox.wake_to_gather();
+    let ready = {
+        let outbox = Arc::clone(&outbox);
+        tokio::spawn(async move {
+            assert_eq!(outbox.unwritten(), 2, "the task lets others go first");
+            assert!(tell(&outbox, 103, 1030).claimed.is_none());
+        })
+    };
+    ready.await.unwrap();
+    assert_eq!(read(&mut served, 4).await, [PINGRESP, PINGRESP].concat());
+    assert!(tell(&outbox, 104, 5000).claimed.is_some(), "the right was given back");
 }
 
 #[test]
