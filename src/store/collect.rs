@@ -92,8 +92,12 @@ fn rescue(
         LogRecord::Message { id, .. } if index.needs_body(id, place) => {
             survivors.extend_from_slice(bytes_at(records, place));
         }
-        LogRecord::Queued(copy) => {
-            if let Some(copy) = index.complete(copy, place) {
+        LogRecord::Queued(mut copy) => {
+            if let Some(entry) = index.entry_at(&copy, place) {
+                if let Some(body) = entry.own_body() {
+                    survivors.extend_from_slice(bytes_at(records, body));
+                }
+                entry.complete(&mut copy);
                 record::put_copy(survivors, &copy);
             }
         }

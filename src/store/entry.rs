@@ -12,6 +12,9 @@ pub(super) struct Entry {
     pub(super) expires: Timestamp,
     /// [`Copy::size`].
     pub(super) size: u32,
+    /// The length of the body, where that is right before `place` and needed by no other copy; 0
+    /// where [`Bodies`](super::bodies::Bodies) knows it.
+    pub(super) own_body: u32,
     /// Whether it was in flight when it was written.
     was_sent: bool,
     /// Whether failed deliveries were counted when it was written.
@@ -24,14 +27,30 @@ pub(super) struct Entry {
 pub(super) const NEVER: Timestamp = Timestamp(u64::MAX);
 
 impl Entry {
-    pub(super) fn new(copy: &Copy, place: Place) -> Self {
+    /// Of a copy at `place`; `own_body` as in the field.
+    pub(super) fn new(copy: &Copy, place: Place, own_body: u32) -> Self {
         Self {
             place,
             expires: copy.expires.unwrap_or(NEVER),
             size: copy.size,
+            own_body,
             was_sent: copy.sent.is_some(),
             was_failed: copy.deliveries > 0,
             since: None,
+        }
+    }
+
+    /// Where its body lies, if it owns it.
+    pub(super) fn own_body(&self) -> Option<Place> {
+        let Place { segment, offset, .. } = self.place;
+        let len = self.own_body;
+        (len > 0).then(|| Place { segment, offset: offset - len, len })
+    }
+
+    /// Adds to the copy that was read what happened since.
+    pub(super) fn complete(&self, copy: &mut Copy) {
+        if let Some(since) = &self.since {
+            since.apply(copy);
         }
     }
 

@@ -6,8 +6,7 @@
 //! is not counted: segments go from the front only, and whoever takes away the place writes all
 //! of the copy anew, so records about it never outlive their need unseen.
 
-use std::collections::hash_map::{self, HashMap};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use foldhash::fast::RandomState;
@@ -16,6 +15,7 @@ use crate::mqtt::PacketId;
 use crate::time::Timestamp;
 use crate::turn::{Backlog, Copy, MessageId, OwnerId, SessionId};
 
+use super::bodies::{Bodies, Found};
 use super::cold::{ChunkKey, Cold};
 use super::entry::{Change, Entry, NEVER, Since, sooner};
 use super::record::LogRecord;
@@ -38,6 +38,13 @@ pub(super) struct Place {
     pub(super) len: u32,
 }
 
+impl Place {
+    /// Whether `next` begins where this ends.
+    pub(super) fn is_right_before(self, next: Self) -> bool {
+        self.segment == next.segment && self.offset + self.len == next.offset
+    }
+}
+
 /// Consecutive rows of the log: one chunk, or several that hold one long record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
@@ -51,12 +58,6 @@ pub(super) struct Segment {
     pub(super) live: u32,
     /// When it was written, or when the file was opened.
     pub(super) at: Timestamp,
-}
-
-#[derive(Debug)]
-struct Body {
-    place: Place,
-    copies: u32,
 }
 
 /// A copy that a load may ask for.
@@ -82,7 +83,7 @@ pub(super) enum Source {
 /// What is live where.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    bodies: Map<MessageId, Body>,
+    bodies: Bodies,
     queues: Map<OwnerId, Rows<Entry>>,
     received: Map<SessionId, BTreeMap<PacketId, u64>>,
     segments: VecDeque<Segment>,
@@ -98,8 +99,6 @@ pub(super) struct Index {
     pub(super) now: Timestamp,
     /// What is not in the log.
     pub(super) cold: Cold,
-    /// Bodies that had no copy at some time since the last [`settle`](Self::settle).
-    unsettled: Vec<MessageId>,
     /// Whether copies are counted as they come. At open they are counted at the end: a body that
     /// was moved stands behind copies that refer to it.
     counting: bool,
@@ -211,38 +210,32 @@ impl Index {
 
     /// Ends a batch: bodies that no copy refers to are not kept.
     pub(super) fn settle(&mut self) {
-        for id in std::mem::take(&mut self.unsettled) {
-            if let hash_map::Entry::Occupied(body) = self.bodies.entry(id)
-                && body.get().copies == 0
-            {
-                let place = body.remove().place;
-                self.count(Some(place.segment), place.len, false);
-            }
-        }
+        let mut bodies = std::mem::take(&mut self.bodies);
+        bodies.settle(|place| self.count(Some(place.segment), place.len, false));
+        self.bodies = bodies;
     }
 
     /// Ends the reading of the whole log: counts the copies of each body.
     pub(super) fn finish(&mut self) {
-        for queue in self.queues.values() {
-            for (message, _) in queue.iter() {
-                if let Some(body) = self.bodies.get_mut(&message) {
-                    body.copies += 1;
-                }
-            }
+        let queues = self.queues.values();
+        queues.flat_map(Rows::iter).for_each(|(message, _)| self.bodies.count(message));
+        for (message, entry) in self.queues.values_mut().flat_map(Rows::iter_mut) {
+            entry.own_body = self.bodies.hand_over(message, entry.place);
         }
         self.counting = true;
-        self.unsettled = self.bodies.keys().copied().collect();
         self.settle();
+        self.bodies.shrink();
     }
 
-    /// Whether the body at `place` is the one that is needed.
+    /// Whether the body at `place` is one that is needed and no entry owns.
     pub(super) fn needs_body(&self, id: MessageId, place: Place) -> bool {
-        self.bodies.get(&id).is_some_and(|body| body.place == place)
+        self.bodies.place(id) == Some(place)
     }
 
-    /// Whether the copy at `place` is the one that is needed.
-    pub(super) fn needs_copy(&self, copy: &Copy, place: Place) -> bool {
-        self.entry(copy.owner, copy.message).is_some_and(|entry| entry.place == place)
+    /// The entry of a copy that was read at `place`, or `None` when that one is not needed.
+    pub(super) fn entry_at(&self, copy: &Copy, place: Place) -> Option<&Entry> {
+        let entry = self.entry(copy.owner, copy.message)?;
+        (entry.place == place).then_some(entry)
     }
 
     /// Whether a copy is in the log, and neither in flight nor counted as failed.
@@ -256,13 +249,7 @@ impl Index {
 
     /// Completes a copy that was read at `place`, or `None` when it is not needed.
     pub(super) fn complete(&self, mut copy: Copy, place: Place) -> Option<Copy> {
-        let entry = self.entry(copy.owner, copy.message)?;
-        if entry.place != place {
-            return None;
-        }
-        if let Some(since) = &entry.since {
-            since.apply(&mut copy);
-        }
+        self.entry_at(&copy, place)?.complete(&mut copy);
         Some(copy)
     }
 
@@ -290,12 +277,13 @@ impl Index {
         let queue = self.queues.get(&owner).filter(|_| !range.is_empty());
         let entries = queue.into_iter().flat_map(move |queue| queue.range(range.clone()));
         entries.filter_map(|(id, entry)| {
+            let body = entry.own_body().or_else(|| self.bodies.place(id))?;
             Some(Candidate {
                 id,
                 expires: entry.expires,
                 size: entry.size,
                 is_waiting: entry.is_waiting(),
-                source: Source::Log(entry.place, self.bodies.get(&id)?.place, entry.since.clone()),
+                source: Source::Log(entry.place, body, entry.since.clone()),
             })
         })
     }
@@ -324,33 +312,61 @@ impl Index {
     }
 
     fn add_body(&mut self, id: MessageId, place: Place) {
-        let copies = match self.bodies.get(&id) {
-            Some(old) => {
-                let (old, copies) = (old.place, old.copies);
-                self.count(Some(old.segment), old.len, false);
-                copies
-            }
-            None => {
-                self.unsettled.push(id);
-                0
-            }
+        let old = match self.counting {
+            true => self.bodies.add(id, place),
+            false => self.bodies.note(id, place),
         };
-        self.bodies.insert(id, Body { place, copies });
+        if let Some(old) = old {
+            self.count(Some(old.segment), old.len, false);
+        }
         self.count(Some(place.segment), place.len, true);
     }
 
     fn add_copy(&mut self, copy: &Copy, place: Place) {
+        let own_body = if self.counting { self.refer(copy, place) } else { 0 };
         let queue = self.queues.entry(copy.owner).or_default();
-        match queue.insert(copy.message, Entry::new(copy, place)) {
-            Some(old) => self.count(Some(old.place.segment), old.place.len, false),
-            None => {
-                self.copies += 1;
-                if let Some(body) = self.bodies.get_mut(&copy.message).filter(|_| self.counting) {
-                    body.copies += 1;
-                }
+        let old = queue.insert(copy.message, Entry::new(copy, place, own_body));
+        self.count(Some(place.segment), place.len, true);
+        let Some(old) = old else {
+            self.copies += 1;
+            return;
+        };
+        self.count(Some(old.place.segment), old.place.len, false);
+        match old.own_body() {
+            Some(body) => self.bodies.release_own(copy.message, body),
+            None if self.counting && own_body == 0 => self.bodies.release(copy.message),
+            None => {}
+        }
+    }
+
+    /// Finds the body of a new copy; gives its length, if the entry of that copy owns it.
+    fn refer(&mut self, copy: &Copy, place: Place) -> u32 {
+        match self.bodies.refer(copy.message, copy.owner, place) {
+            Found::Own(len) => return len,
+            Found::Shared(Some(other)) => self.disown_body(other, copy.message),
+            Found::Shared(None) => {}
+            Found::Unknown => self.share_body(copy.message),
+        }
+        0
+    }
+
+    fn disown_body(&mut self, owner: OwnerId, message: MessageId) {
+        let queue = self.queues.get_mut(&owner);
+        if let Some(entry) = queue.and_then(|queue| queue.get_mut(message)) {
+            entry.own_body = 0;
+        }
+    }
+
+    /// A second copy came long after the one that owns their body.
+    fn share_body(&mut self, message: MessageId) {
+        for queue in self.queues.values_mut() {
+            if let Some(entry) = queue.get_mut(message)
+                && let Some(body) = entry.own_body()
+            {
+                entry.own_body = 0;
+                return self.bodies.share(message, body, 2);
             }
         }
-        self.count(Some(place.segment), place.len, true);
     }
 
     fn change(&mut self, owner: OwnerId, message: MessageId, place: Place, change: Change) {
@@ -384,12 +400,9 @@ impl Index {
         if !self.counting {
             return;
         }
-        if let Some(body) = self.bodies.get_mut(&message) {
-            body.copies -= 1;
-            if body.copies == 0 {
-                // A later record of the turn may give it to another owner.
-                self.unsettled.push(message);
-            }
+        match entry.own_body() {
+            Some(body) => self.bodies.release_own(message, body),
+            None => self.bodies.release(message),
         }
     }
 

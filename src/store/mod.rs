@@ -30,6 +30,7 @@ use crate::turn::{Letters, Loaded, Record, RecordNumber, StoreState};
 mod backup;
 mod batch;
 mod blank;
+mod bodies;
 mod browse;
 mod cold;
 mod collect;

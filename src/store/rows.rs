@@ -91,6 +91,11 @@ impl<T> Rows<T> {
         self.blocks.iter().flatten().map(|(id, row)| (*id, row))
     }
 
+    /// All rows, in order, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (MessageId, &mut T)> {
+        self.blocks.iter_mut().flatten().map(|(id, row)| (*id, row))
+    }
+
     /// The rows of a range, in order.
     pub(super) fn range(
         &self,

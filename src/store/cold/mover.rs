@@ -15,9 +15,10 @@ use redb::Table;
 use crate::time::Timestamp;
 use crate::turn::{Copy, MessageId, OwnerId};
 
+use super::super::collect::bytes_at;
 use super::super::encoding::{Broken, Reader};
 use super::super::fault::Fault;
-use super::super::index::Index;
+use super::super::index::{Index, Place};
 use super::super::log::{self, LogError, for_each_record};
 use super::super::record::{self, LogRecord};
 use super::chunk::{self, ChunkBuilder};
@@ -193,23 +194,28 @@ impl Mover {
 
     /// Keeps what waits of a segment.
     fn take(&mut self, index: &Index, segment: u64, records: &[u8]) -> Result<(), LogError> {
-        for_each_record(segment, records, |record, place| {
-            let bytes = super::super::collect::bytes_at(records, place);
-            match record {
-                LogRecord::Message { id, .. } if index.needs_body(id, place) => {
-                    let record = keep(&mut self.buffer, bytes);
-                    self.bodies.insert(id, PlannedBody { record, copies: 0, group: 0 });
-                }
-                LogRecord::Queued(copy) if index.needs_copy(&copy, place) => {
-                    let (owner, message) = (copy.owner, copy.message);
-                    if index.is_waiting(owner, message) {
-                        let record = keep(&mut self.buffer, bytes);
-                        self.copies.push(Planned { owner, message, record });
-                    }
-                }
-                _ => {}
+        for_each_record(segment, records, |record, place| match record {
+            LogRecord::Message { id, .. } if index.needs_body(id, place) => {
+                self.take_body(id, records, place);
             }
+            LogRecord::Queued(copy) => {
+                let entry = index.entry_at(&copy, place);
+                if let Some(entry) = entry.filter(|entry| entry.is_waiting()) {
+                    if let Some(body) = entry.own_body() {
+                        self.take_body(copy.message, records, body);
+                    }
+                    let (owner, message) = (copy.owner, copy.message);
+                    let record = keep(&mut self.buffer, bytes_at(records, place));
+                    self.copies.push(Planned { owner, message, record });
+                }
+            }
+            _ => {}
         })
+    }
+
+    fn take_body(&mut self, id: MessageId, records: &[u8], place: Place) {
+        let record = keep(&mut self.buffer, bytes_at(records, place));
+        self.bodies.insert(id, PlannedBody { record, copies: 0, group: 0 });
     }
 
     /// Sorts what was read, and puts shared bodies together.
