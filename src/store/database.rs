@@ -54,6 +54,8 @@ pub struct Database {
     index: Index,
     /// The key of the next row of the log.
     next_row: u64,
+    /// See [`LogWriter`].
+    row: Vec<u8>,
     one: Batch,
 }
 
@@ -72,6 +74,7 @@ impl Database {
             state: State::default(),
             index: Index::default(),
             next_row: 0,
+            row: Vec::new(),
             one: Batch::default(),
         };
         database.load_file(Time::First)?;
@@ -249,6 +252,7 @@ impl Database {
             index: &mut self.index,
             mover: &mut self.mover,
             next_row: &mut self.next_row,
+            row: &mut self.row,
             log_bytes: self.log_bytes,
             is_full: self.is_full,
         }

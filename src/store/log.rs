@@ -42,17 +42,19 @@ pub(super) struct Appender<'a, 'txn> {
     index: &'a mut Index,
     /// The key of the next row.
     next: &'a mut u64,
-    row: Vec<u8>,
+    /// Where rows are put together.
+    row: &'a mut Vec<u8>,
 }
 
 impl<'a, 'txn> Appender<'a, 'txn> {
-    /// `next` is the key of the next row.
+    /// `next` is the key of the next row. The memory of `row` is used.
     pub(super) fn new(
         table: &'a mut Table<'txn, u64, &'static [u8]>,
         index: &'a mut Index,
         next: &'a mut u64,
+        row: &'a mut Vec<u8>,
     ) -> Self {
-        Self { table, index, next, row: Vec::new() }
+        Self { table, index, next, row }
     }
 
     /// Writes records, as many to a row as fit. Each is indexed as it is read, which is before its
@@ -88,7 +90,7 @@ impl<'a, 'txn> Appender<'a, 'txn> {
         let rows = follow as u64;
         for part in records.chunks(PAYLOAD) {
             follow -= 1;
-            fill(&mut self.row, *self.next, follow, part);
+            fill(self.row, *self.next, follow, part);
             // Not `insert_reserve`: that makes a value of zeros and copies it first.
             self.table.insert(*self.next, self.row.as_slice())?;
             *self.next += 1;

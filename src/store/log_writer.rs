@@ -19,6 +19,8 @@ pub(super) struct LogWriter<'a> {
     pub(super) mover: &'a mut Mover,
     /// The key of the next row.
     pub(super) next_row: &'a mut u64,
+    /// Memory that is used again: taken anew for each commit, a row costs its page faults.
+    pub(super) row: &'a mut Vec<u8>,
     /// The size of the log that is not worth collecting.
     pub(super) log_bytes: u64,
     /// Whether space is wanted more than few writes.
@@ -57,7 +59,7 @@ impl<'a> LogWriter<'a> {
     }
 
     fn append(&mut self, log: &mut Log<'_>, stream: &[u8]) -> Result<(), Fault> {
-        Appender::new(log, self.index, self.next_row).append(stream)?;
+        Appender::new(log, self.index, self.next_row, self.row).append(stream)?;
         self.index.settle();
         Ok(())
     }
