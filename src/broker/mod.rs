@@ -50,8 +50,8 @@ use crate::session::queue::Totals;
 use crate::session::violation::Violation;
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{
-    CloseCause, ConnectionId, Event, Letters, Loaded, MessageId, OwnerId, RecordNumber, SessionId,
-    StoreState, Turn,
+    CloseCause, ConnectionId, Event, Letters, Loaded, MessageId, OwnerId, Record, RecordNumber,
+    SessionId, StoreState, Turn,
 };
 
 pub use letter::dl_id;
@@ -308,6 +308,15 @@ impl Broker {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn next_timeout(&self) -> Option<Timestamp> {
         self.timers.next()
+    }
+
+    /// The records of a turn are with the store: their memory comes back.
+    pub fn take_back(&mut self, records: impl Iterator<Item = Record>) {
+        for record in records {
+            if let Record::Message { message, .. } = record {
+                self.spare.keep(message);
+            }
+        }
     }
 
     /// What was counted.

@@ -8,7 +8,7 @@ pub(super) trait Disk: Send + Sync {
     /// See [`store::Store::submit`].
     fn submit(
         &self,
-        records: &mut Vec<Record>,
+        records: &[Record],
         loads: &mut Vec<Load>,
         last: RecordNumber,
         wanted: bool,
@@ -29,7 +29,7 @@ pub(super) trait Disk: Send + Sync {
 impl Disk for store::Store {
     fn submit(
         &self,
-        records: &mut Vec<Record>,
+        records: &[Record],
         loads: &mut Vec<Load>,
         last: RecordNumber,
         wanted: bool,

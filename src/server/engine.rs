@@ -445,7 +445,8 @@ impl Step<'_> {
             let last = turn.last_record();
             let wanted = self.work.wanted || turn.loads.iter().any(|load| load.after_lazy);
             let disk = engine.disk();
-            disk.submit(&mut turn.records, &mut turn.loads, last, wanted, checkpoint);
+            disk.submit(&turn.records, &mut turn.loads, last, wanted, checkpoint);
+            core.broker.take_back(turn.records.drain(..));
             if !turn.letters.is_empty() {
                 disk.ask(&mut turn.letters);
             }

@@ -57,13 +57,13 @@ pub(super) struct Notes {
 impl Disk for Notes {
     fn submit(
         &self,
-        records: &mut Vec<Record>,
+        records: &[Record],
         _loads: &mut Vec<Load>,
         last: RecordNumber,
         wanted: bool,
         _checkpoint: Checkpoint,
     ) {
-        let records = std::mem::take(records);
+        let records = records.to_vec();
         let submitted = Submitted { records, last, wanted };
         self.submitted.lock().unwrap().push(submitted);
     }

@@ -91,12 +91,12 @@ impl Store {
         Self { shared, thread: Mutex::new(Some(thread)) }
     }
 
-    /// Takes the records of one turn, of which the last has number `last`, and its loads; both
+    /// Takes the records of one turn, of which the last has number `last`, and its loads, which
     /// are left empty. `wanted` says that something is held until `last` or an earlier record, so
     /// that lazy ones may not wait either; it may be said later, with no records.
     pub fn submit(
         &self,
-        records: &mut Vec<Record>,
+        records: &[Record],
         loads: &mut Vec<Load>,
         last: RecordNumber,
         wanted: bool,
@@ -105,9 +105,9 @@ impl Store {
         let mut guard = self.shared.lock();
         let pending = &mut *guard;
         let was_urgent = pending.urgent;
-        for record in records.drain(..) {
+        for record in records {
             pending.urgent |= !record.is_lazy();
-            pending.batch.add(&record);
+            pending.batch.add(record);
         }
         pending.batch.last = last;
         pending.batch.checkpoint = checkpoint;

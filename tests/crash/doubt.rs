@@ -68,7 +68,7 @@ fn found(path: &Path, owner: OwnerId, directory: &Path) -> PathBuf {
     let log = Arc::new(Log::default());
     let store = database.start(log.clone());
     let load = all(owner);
-    store.submit(&mut Vec::new(), &mut vec![load], number(0), false, checkpoint(1));
+    store.submit(&[], &mut vec![load], number(0), false, checkpoint(1));
     let error = log.broken();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert_eq!(log.states(), [StoreState::Failing]);

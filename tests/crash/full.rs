@@ -40,10 +40,10 @@ impl Filling {
         Self { store: database.start(log.clone()), disk, log, turn: 0, next: 1 }
     }
 
-    fn submit(&mut self, mut records: Vec<Record>) {
+    fn submit(&mut self, records: Vec<Record>) {
         self.turn += 1;
         let (last, time) = (number(self.turn), checkpoint(self.turn));
-        self.store.submit(&mut records, &mut Vec::new(), last, true, time);
+        self.store.submit(&records, &mut Vec::new(), last, true, time);
     }
 
     fn commit(&mut self, records: Vec<Record>) {
@@ -203,9 +203,8 @@ fn lazy_records_do_not_keep_a_full_queue_waiting() {
     let mut turn = 0;
     while !store.is_full() {
         turn += 1;
-        let records = &mut vec![retained(turn)];
         let last = number(usize::try_from(turn).unwrap());
-        store.submit(records, &mut Vec::new(), last, false, checkpoint(1));
+        store.submit(&[retained(turn)], &mut Vec::new(), last, false, checkpoint(1));
     }
     log.wait_for(usize::try_from(turn).unwrap());
     log.wait_for_room();

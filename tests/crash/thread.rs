@@ -145,21 +145,20 @@ impl Rig {
         self.submit_records(records, true);
     }
 
-    fn submit_records(&mut self, mut records: Vec<Record>, wanted: bool) {
+    fn submit_records(&mut self, records: Vec<Record>, wanted: bool) {
         self.turn += 1;
         let model = self.workload.model.clone();
         self.models.lock().unwrap().push(model);
         let last = number(self.turn);
         let time = checkpoint(self.turn);
         let loads = &mut Vec::new();
-        self.store.submit(&mut records, loads, last, wanted, time);
-        assert!(records.is_empty());
+        self.store.submit(&records, loads, last, wanted, time);
     }
 
     fn load(&self, owner: OwnerId) {
         let (last, time) = (number(self.turn), checkpoint(self.turn));
-        let (records, loads) = (&mut Vec::new(), &mut vec![all(owner)]);
-        self.store.submit(records, loads, last, false, time);
+        let loads = &mut vec![all(owner)];
+        self.store.submit(&[], loads, last, false, time);
         assert!(loads.is_empty());
     }
 
@@ -408,7 +407,7 @@ fn lazy_records_wait_until_somebody_wants_them() {
     drop(rig.log.wait(|seen| !seen.loaded.is_empty()));
     assert_eq!(rig.store.committed(), number(rig.turn - 1));
     let (last, time) = (number(rig.turn), checkpoint(rig.turn));
-    rig.store.submit(&mut Vec::new(), &mut Vec::new(), last, true, time);
+    rig.store.submit(&[], &mut Vec::new(), last, true, time);
     rig.log.wait_for(rig.turn);
     rig.stop_and_check();
 }
@@ -465,8 +464,7 @@ fn stopping_remembers_the_time() {
     let mut rig = Rig::new(39);
     rig.submit();
     rig.log.wait_for(1);
-    let (none, nothing) = (&mut Vec::new(), &mut Vec::new());
-    rig.store.submit(none, nothing, number(1), false, checkpoint(7));
+    rig.store.submit(&[], &mut Vec::new(), number(1), false, checkpoint(7));
     rig.store.stop().unwrap();
     let (_, restored) = open(&rig.disk).unwrap();
     assert_eq!(restored.checkpoint, Some(checkpoint(7)));
@@ -480,7 +478,7 @@ fn an_idle_store_can_be_told_to_write_the_time() {
     let before = rig.disk.syncs();
     rig.store.confirm(checkpoint(9));
     let load = all(OwnerId(1));
-    rig.store.submit(&mut Vec::new(), &mut vec![load], number(1), false, checkpoint(1));
+    rig.store.submit(&[], &mut vec![load], number(1), false, checkpoint(1));
     drop(rig.log.wait(|seen| !seen.loaded.is_empty()));
     assert!(rig.disk.syncs() > before, "it is on disk before what was asked later is answered");
     rig.store.stop().unwrap();

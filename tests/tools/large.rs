@@ -109,7 +109,7 @@ fn outcome(data: &Path, model: &Model, what: &str) -> Outcome {
 fn is_all_right(store: &Store, said: &Receiver<Said>, model: &Model, what: &str) -> bool {
     let at = Checkpoint::default();
     for load in file::loads(model) {
-        store.submit(&mut Vec::new(), &mut vec![load], RecordNumber(0), false, at);
+        store.submit(&[], &mut vec![load], RecordNumber(0), false, at);
         match said.recv().unwrap() {
             Said::Loaded(loaded) => assert!(loaded == model.loaded(load), "{what}: {load:?}"),
             Said::Letters(_) => unreachable!("nobody asked"),
