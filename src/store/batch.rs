@@ -2,7 +2,8 @@
 //!
 //! Invariant: applying a batch to the store gives what applying its records one by one gives.
 //! Rows are coalesced by key; the log keeps the order. Only that a copy was sent at QoS 1 comes
-//! last: most are acknowledged in the same batch, and then it says nothing any more.
+//! last: most are acknowledged in the same batch, and then it says nothing any more. Nor does a
+//! message whose only copy came and went in it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -13,6 +14,7 @@ use foldhash::fast::RandomState;
 use crate::mqtt::QoS;
 use crate::turn::{DeadLetter, Marks, MessageId, OwnerId, Record, RecordNumber, Sent};
 
+use super::passing::Passing;
 use super::row::{self, ENDED, RowKey, WHOLE};
 use super::{Checkpoint, record, task};
 
@@ -58,6 +60,8 @@ pub(super) struct Batch {
     /// Copies that were sent at QoS 1 and not acknowledged since. Nothing else in the batch is
     /// about any of them later, so their records may stand behind all others.
     sent: HashMap<(OwnerId, MessageId), Sent, RandomState>,
+    /// Messages of the log that may be gone again.
+    passing: Passing,
     /// Rows to write, or to remove.
     pub(super) rows: BTreeMap<RowKey, Option<Vec<u8>>>,
     /// Owners whose stored subscriptions go, before `rows` are written.
@@ -80,8 +84,19 @@ impl Batch {
             && self.unsubscribed.is_empty()
     }
 
+    /// Says up to which message earlier batches may have records of it.
+    pub(super) fn begin_after(&mut self, newest: MessageId) {
+        self.passing.begin_after(newest);
+    }
+
+    /// The newest message of this batch and all before.
+    pub(super) fn newest(&self) -> MessageId {
+        self.passing.after().max(MessageId(self.marks.message))
+    }
+
     /// Completes the log; nothing is added any more.
     pub(super) fn seal(&mut self) {
+        self.passing.cut(&mut self.log);
         let mut sent: Vec<_> = self.sent.drain().collect();
         sent.sort_unstable_by_key(|(_, sent)| (sent.session, sent.ordinal));
         for ((owner, message), sent) in &sent {
@@ -91,16 +106,21 @@ impl Batch {
 
     /// How much it is. A value just over 4096·2^k fills half of its page, also in the log.
     pub(super) fn size(&self) -> Size {
-        let memory = self.log.len() + self.row_bytes + self.sent.len() * SENT_BYTES;
+        let written = self.log.len() + self.row_bytes + self.sent.len() * SENT_BYTES;
         let rows = self.rows.len() + self.unsubscribed.len();
-        Size { memory, pages: 2 * memory + rows * PAGES_OF_ROW }
+        Size {
+            memory: written + self.passing.len() * Passing::BYTES,
+            pages: 2 * written + rows * PAGES_OF_ROW,
+        }
     }
 
     /// Empties it; keeps the buffer, unless it is large.
     pub(super) fn clear(&mut self) {
-        let mut log = std::mem::take(&mut self.log);
+        let (mut log, mut passing) =
+            (std::mem::take(&mut self.log), std::mem::take(&mut self.passing));
         log.clear();
-        *self = Self::default();
+        passing.clear();
+        *self = Self { passing, ..Self::default() };
         if log.capacity() <= KEPT_BUFFER {
             self.log = log;
         }
@@ -110,30 +130,42 @@ impl Batch {
     pub(super) fn add(&mut self, record: &Record) {
         self.forget_sent(record);
         let log = &mut self.log;
+        let start = log.len();
         match record {
             Record::Message { id, message } => {
                 self.marks.message = self.marks.message.max(id.0);
                 record::put_body(log, *id, message);
+                self.passing.body(*id, start..log.len());
             }
             Record::Queued(copy) => {
                 self.marks.owner = self.marks.owner.max(copy.owner.0);
                 self.marks.message = self.marks.message.max(copy.message.0);
                 record::put_copy(log, copy);
+                self.passing.copy(copy.owner, copy.message, start..log.len());
             }
             Record::Sent { owner, message, sent } if sent.qos == QoS::AtLeastOnce => {
                 self.sent.insert((*owner, *message), sent.clone());
             }
             Record::Sent { owner, message, sent } => {
-                record::put_sent_copy(log, *owner, *message, sent)
+                record::put_sent_copy(log, *owner, *message, sent);
+                self.passing.name(*message);
             }
             Record::PubRecArrived { owner, message } => {
+                self.passing.name(*message);
                 record::put_pubrec_arrived(log, *owner, *message);
             }
             Record::DeliveryFailed { owner, message, deliveries } => {
-                record::put_delivery_failed(log, *owner, *message, *deliveries)
+                record::put_delivery_failed(log, *owner, *message, *deliveries);
+                self.passing.name(*message);
             }
-            Record::Returned { owner, message } => record::put_returned(log, *owner, *message),
-            Record::Removed { owner, message, .. } => record::put_removed(log, *owner, *message),
+            Record::Returned { owner, message } => {
+                record::put_returned(log, *owner, *message);
+                self.passing.name(*message);
+            }
+            Record::Removed { owner, message, .. } => {
+                record::put_removed(log, *owner, *message);
+                self.passing.removed(*owner, *message, start..log.len());
+            }
             Record::Received { session, packet_id } => {
                 record::put_received(log, *session, *packet_id);
             }
@@ -216,6 +248,7 @@ impl Batch {
         self.marks.message = self.marks.message.max(letter.message_id.0);
         self.marks.dead = self.marks.dead.max(letter.id.0);
         record::put_removed(&mut self.log, letter.owner, letter.message_id);
+        self.passing.name(letter.message_id);
         self.put(row::dead(letter));
     }
 

@@ -8,7 +8,7 @@ use redb::{
     Durability, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction,
 };
 
-use crate::turn::{DeadId, DeadLetter, LetterLoad, Letters, Load, Loaded, Record};
+use crate::turn::{DeadId, DeadLetter, LetterLoad, Letters, Load, Loaded, MessageId, Record};
 
 use super::batch::{Batch, larger};
 use super::browse;
@@ -150,6 +150,7 @@ impl Database {
     /// be stored or not.
     pub fn commit(&mut self, records: &[Record], checkpoint: Checkpoint) -> Result<(), StoreError> {
         let mut batch = std::mem::take(&mut self.one);
+        batch.begin_after(self.newest_message());
         for record in records {
             batch.add(record);
         }
@@ -203,6 +204,11 @@ impl Database {
     /// How many transactions of records were committed in the life of the file.
     pub fn batch(&self) -> u64 {
         self.state.batch
+    }
+
+    /// No message above this one was ever stored.
+    pub(super) fn newest_message(&self) -> MessageId {
+        MessageId(self.state.marks.message)
     }
 
     /// Writes a batch in one transaction.

@@ -2,13 +2,14 @@
 //!
 //! **The way of a record.** `Store::submit` encodes the records of a turn into the pending
 //! `batch`: records of messages and copies (`record`) for the log, all else as rows
-//! (`row`). The storage thread (`writer`) takes the batch, and `Database` writes it in one
+//! (`row`). A message that comes and goes before the batch is written leaves nothing in it
+//! (`passing`). The storage thread (`writer`) takes the batch, and `Database` writes it in one
 //! transaction with one fsync: chunks of records at the end of the `log`, rows into their
-//! tables, the batch number into `meta`. `index` notes what lies where; `collect` moves
-//! what is still needed off the front of the log. What waits for long moves on to the tables of
-//! `cold`, sorted by owner, so that the log, the memory and the start stay small however long the
-//! queues. `load` reads copies back from both. At start the log is read once and `restore` gives
-//! the core what is there.
+//! tables, the batch number into `meta`. `index` notes what lies where, with `bodies`; `collect`
+//! moves what is still needed off the front of the log. What waits for long moves on to the tables
+//! of `cold`, sorted by owner, so that the log, the memory and the start stay small however long
+//! the queues. `load` reads copies back from both. At start the log is read once and `restore`
+//! gives the core what is there.
 //!
 //! **Beside it.** `backup` copies the store from a read transaction, `overlay` looks at a stopped
 //! broker's file without changing it, `fresh` makes a file from elsewhere, `compact` shrinks one.
@@ -48,6 +49,7 @@ mod log_writer;
 mod measured;
 mod meta;
 mod overlay;
+mod passing;
 mod proof;
 mod record;
 mod restore;

@@ -69,8 +69,10 @@ impl Store {
     pub(super) fn start(database: Database, witness: Arc<dyn Witness>) -> Self {
         let options = &database.options;
         let pages = space::pending(options.reserve_bytes);
+        let mut pending = Pending::default();
+        pending.batch.begin_after(database.newest_message());
         let shared = Arc::new(Shared {
-            pending: Mutex::default(),
+            pending: Mutex::new(pending),
             wake: Condvar::new(),
             committed: AtomicU64::new(0),
             full: AtomicBool::new(false),
@@ -217,6 +219,7 @@ impl Shared {
             };
             if pending.stopping || due.is_some_and(|due| due <= now) {
                 std::mem::swap(&mut pending.batch, batch);
+                pending.batch.begin_after(batch.newest());
                 loads.append(&mut pending.loads);
                 pending.in_flight = batch.size();
                 pending.urgent = false;

@@ -418,3 +418,29 @@ fn another_file_in_place_of_the_one_that_failed_is_not_taken() {
     database.reopen().unwrap();
     assert_eq!(database.load(all(1)).unwrap().copies.len(), 1);
 }
+
+#[test]
+fn of_what_came_and_went_in_one_commit_nothing_is_written() {
+    let (_directory, mut database) = temporary();
+    let passing = [body(5, b"passes"), Record::Queued(copy(1, 5)), removed(1, 5)];
+    database.commit(&passing, NOW).unwrap();
+    assert_eq!((database.index.bytes(), database.index.live()), (0, 0));
+    assert_eq!(database.newest_message(), MessageId(5), "its id is never used again");
+}
+
+#[test]
+fn a_copy_of_an_earlier_commit_that_is_written_anew_and_removed_is_gone() {
+    for is_opened_again in [false, true] {
+        let (directory, mut database) = temporary();
+        let stored = [body(5, b"stays"), Record::Queued(copy(1, 5))];
+        database.commit(&stored, NOW).unwrap();
+        if is_opened_again {
+            database.close().unwrap();
+            database = open(Options::new(directory.path().join("store"))).unwrap().0;
+        }
+        let anew = [body(5, b"stays"), Record::Queued(copy(1, 5)), removed(1, 5)];
+        database.commit(&anew, NOW).unwrap();
+        assert!(database.load(all(1)).unwrap().copies.is_empty());
+        assert_eq!(database.index.live(), 0);
+    }
+}
