@@ -26,12 +26,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        for sent in session.resend(now, turn) {
-            if sent.entry.qos == QoS::ExactlyOnce {
-                session.outbound.keep_taken(packet_id(sent.ordinal));
-                session.record_self(turn);
+        if !session.outbound.all_told() {
+            for sent in session.resend(now, turn) {
+                if sent.entry.qos == QoS::ExactlyOnce {
+                    session.outbound.keep_taken(packet_id(sent.ordinal));
+                    session.record_self(turn);
+                }
+                self.deaths.push_back(Death::of_sent(sent, DeadReason::TooLarge));
             }
-            self.deaths.push_back(Death::of_sent(sent, DeadReason::TooLarge));
         }
         while session.can_take() && session.queue.front().is_some_and(|front| front.body.is_some())
         {
@@ -47,8 +49,10 @@ impl Broker {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }
         }
-        if session.link.as_ref().is_some_and(|link| !link.outbox_full) {
-            turn.loads.extend(session.next_load());
+        if session.link.as_ref().is_some_and(|link| !link.outbox_full)
+            && let Some(load) = session.next_load()
+        {
+            turn.loads.push(load);
         }
         let has_retained = !session.more.retained_pending.is_empty();
         let has_groups = !session.more.groups.is_empty() && session.can_take();
