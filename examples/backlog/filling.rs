@@ -28,7 +28,7 @@ pub(crate) fn message(id: u64) -> Arc<Message> {
     random.fill(&mut payload[8..]);
     Arc::new(Message {
         topic: "plant/a/temperature".into(),
-        properties: bytes::Bytes::new(),
+        properties: Default::default(),
         payload: payload.into(),
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -28,7 +28,7 @@ pub(super) fn publication(letter: &DeadLetter, node: &str, settings: &DeadLetter
     };
     Message {
         topic: topic(letter, &settings.topic),
-        properties,
+        properties: properties.into(),
         payload,
         qos: QoS::ExactlyOnce,
         retain: false,

@@ -227,7 +227,7 @@ impl Broker {
             let (properties, payload) = copy_out(publish, spare);
             Message {
                 topic,
-                properties,
+                properties: properties.into(),
                 payload,
                 qos: publish.qos,
                 retain: publish.retain,

@@ -63,7 +63,7 @@ mod tests {
     fn message(payload: &[u8], spare: Bytes) -> Message {
         Message {
             topic: "a".into(),
-            properties: Bytes::new(),
+            properties: Default::default(),
             payload: copy_into(spare, payload),
             qos: QoS::AtLeastOnce,
             retain: false,

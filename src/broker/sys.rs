@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Broker;
 use super::load::{PERIODS, SUBJECTS};
 use super::timer::Timer;
 use crate::dead_reason::DeadReason;
 use crate::metrics::Counters;
+use crate::mqtt::message::Passed;
 use crate::mqtt::{Message, QoS};
 use crate::session::link::Link;
 use crate::time::Timestamp;
@@ -123,7 +122,7 @@ impl Broker {
         }
         let message = Arc::new(Message {
             topic: topic.into(),
-            properties: Bytes::new(),
+            properties: Passed::default(),
             payload: value.into(),
             qos: QoS::AtMostOnce,
             retain: true,

@@ -19,7 +19,7 @@ impl Broker {
     pub(super) fn to_will(&self, will: &Will<'_>, now: Timestamp) -> WillRecord {
         let message = Message {
             topic: will.topic.into(),
-            properties: Bytes::copy_from_slice(&will.properties),
+            properties: Bytes::copy_from_slice(&will.properties).into(),
             payload: Bytes::copy_from_slice(will.payload),
             qos: will.qos,
             retain: will.retain,

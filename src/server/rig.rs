@@ -201,7 +201,7 @@ pub(super) fn say_held(engine: &Engine, id: ConnectionId, reply: Reply) -> Recor
 pub(super) fn publish(payload: Vec<u8>) -> Output {
     let message = Message {
         topic: "t".into(),
-        properties: bytes::Bytes::new(),
+        properties: Default::default(),
         payload: payload.into(),
         qos: QoS::AtMostOnce,
         retain: false,

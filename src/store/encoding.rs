@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::dead_reason::DeadReason;
-use crate::mqtt::message::Past;
+use crate::mqtt::message::{Passed, Past};
 use crate::mqtt::reply::SubscriptionIds;
 use crate::mqtt::{Message, QoS};
 use crate::time::Timestamp;
@@ -166,14 +166,14 @@ impl<'a> Reader<'a> {
     /// See [`put_message`].
     pub(super) fn message(&mut self) -> Result<Message, Broken> {
         let (topic, properties, payload) = (self.text()?, self.bytes()?, self.bytes()?);
-        let properties = Bytes::copy_from_slice(properties);
+        let properties = Bytes::copy_from_slice(properties).into();
         self.rest_of_message(topic.into(), properties, Bytes::copy_from_slice(payload))
     }
 
     /// The same, one of many that come together.
     pub(super) fn message_on(&mut self, shelf: &mut Shelf) -> Result<Message, Broken> {
         let topic = shelf.topic(self.bytes()?)?;
-        let properties = shelf.bytes(self.bytes()?);
+        let properties = shelf.bytes(self.bytes()?).into();
         let payload = shelf.bytes(self.bytes()?);
         self.rest_of_message(topic, properties, payload)
     }
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
     fn rest_of_message(
         &mut self,
         topic: Arc<str>,
-        properties: Bytes,
+        properties: Passed,
         payload: Bytes,
     ) -> Result<Message, Broken> {
         let qos = self.qos()?;

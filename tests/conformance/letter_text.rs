@@ -141,7 +141,7 @@ fn a_publishers_dl_properties_pass_on_ordinary_ways() {
     rig.subscribe(client, "a", 0);
     let own = user_property("dl-reason", "mine");
     rig.publish(client, Publish { properties: (&own).into(), ..q0("a", "x") });
-    assert_eq!(rig.deliveries(client)[0].message.properties, own);
+    assert_eq!(*rig.deliveries(client)[0].message.properties, *own);
 }
 
 #[test]

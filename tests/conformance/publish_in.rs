@@ -268,7 +268,7 @@ fn properties_are_passed_on_untouched_and_in_order() {
     rig.cut(watcher);
     let watcher = rig.connect(v5("w").stored());
     let again = rig.deliveries(watcher);
-    assert_eq!(again[0].message.properties, properties);
+    assert_eq!(*again[0].message.properties, *properties);
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn the_will_keeps_its_properties_and_payload() {
     rig.wait(100);
     rig.cut(client);
     let got = rig.deliveries(watcher);
-    assert_eq!(got[0].message.properties, properties, "[MQTT-3.1.3-10]");
+    assert_eq!(*got[0].message.properties, *properties, "[MQTT-3.1.3-10]");
     assert_eq!(got[0].message.payload[..], [0, 255, 1]);
     let left = got[0].message.remaining_expiry(rig.now);
     assert_eq!(left, Some(30), "it begins when the will is published");

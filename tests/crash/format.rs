@@ -26,7 +26,7 @@ const FORMAT_1: &[u8] = include_bytes!("fixtures/format-1.blocks");
 fn message(id: u64) -> Arc<Message> {
     Arc::new(Message {
         topic: format!("plant/{}/a", id % 5).into(),
-        properties: Bytes::from_static(&[1, 1]),
+        properties: Bytes::from_static(&[1, 1]).into(),
         payload: format!("payload {id}").into_bytes().into(),
         qos: QoS::ExactlyOnce,
         retain: false,

@@ -121,7 +121,7 @@ impl Filling {
 fn message(topic: &str, len: usize) -> Message {
     Message {
         topic: topic.into(),
-        properties: Bytes::new(),
+        properties: Default::default(),
         payload: Bytes::from(vec![7; len]),
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -192,7 +192,7 @@ impl Workload {
         let payload: Vec<u8> = (0..len).map(|_| self.random.u8(..)).collect();
         Message {
             topic: format!("plant/{}/a", self.random.u8(0..5)).into(),
-            properties: Bytes::from_static(&[1, 1]),
+            properties: Bytes::from_static(&[1, 1]).into(),
             payload: payload.into(),
             qos: QoS::ExactlyOnce,
             retain: false,

@@ -66,7 +66,7 @@ mod tests {
     fn message(payload: &'static str) -> Arc<Message> {
         Arc::new(Message {
             topic: "a/b".into(),
-            properties: Bytes::from_static(&[1, 1]),
+            properties: Bytes::from_static(&[1, 1]).into(),
             payload: payload.into(),
             qos: QoS::AtLeastOnce,
             retain: false,

@@ -4,7 +4,7 @@ use crate::session::rare::Blank;
 fn in_flight(ordinal: u64) -> InFlight {
     let message = Message {
         topic: "a".into(),
-        properties: bytes::Bytes::new(),
+        properties: Default::default(),
         payload: bytes::Bytes::new(),
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -8,7 +8,7 @@ const WINDOW: usize = 2;
 fn entry(id: u64) -> Entry {
     let message = Message {
         topic: "a".into(),
-        properties: Bytes::new(),
+        properties: Default::default(),
         payload: Bytes::new(),
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -1,7 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::{BODIES, COLD, COLD_INDEX};
@@ -15,7 +14,7 @@ const NOW: Checkpoint = Checkpoint { at: Timestamp(1), unix_ms: 1 };
 fn message(len: usize) -> Arc<Message> {
     Arc::new(Message {
         topic: "plant/a".into(),
-        properties: Bytes::new(),
+        properties: Default::default(),
         payload: vec![7; len].into(),
         qos: QoS::AtLeastOnce,
         retain: false,

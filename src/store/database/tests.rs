@@ -14,7 +14,7 @@ use bytes::Bytes;
 fn message(payload: &[u8]) -> Arc<Message> {
     Arc::new(Message {
         topic: "plant/a/temperature".into(),
-        properties: Bytes::from_static(&[1, 1]),
+        properties: Bytes::from_static(&[1, 1]).into(),
         payload: Bytes::copy_from_slice(payload),
         qos: QoS::ExactlyOnce,
         retain: true,

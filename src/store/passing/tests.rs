@@ -16,7 +16,7 @@ const OTHER: OwnerId = OwnerId(2);
 fn body(id: u64) -> Record {
     let message = Message {
         topic: "a".into(),
-        properties: Bytes::new(),
+        properties: Default::default(),
         payload: Bytes::from(vec![7; 40]),
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 fn message(payload: &'static [u8], expiry: Option<u32>) -> Message {
     Message {
         topic: "a/ü".into(),
-        properties: Bytes::from_static(&[1, 0]),
+        properties: Bytes::from_static(&[1, 0]).into(),
         payload: Bytes::from_static(payload),
         qos: QoS::AtMostOnce,
         retain: true,

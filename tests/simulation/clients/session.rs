@@ -225,7 +225,7 @@ impl Client {
             tag,
             topic,
             payload: message.payload.clone(),
-            properties: v5.then(|| message.properties.clone()),
+            properties: v5.then(|| bytes::Bytes::copy_from_slice(&message.properties)),
             packet_id,
             qos,
             dup: delivery.dup,

@@ -145,7 +145,7 @@ impl Message {
                 deaths: past.deaths,
                 redrives: past.redrives,
             }),
-            properties: STANDARD.encode(&message.properties),
+            properties: STANDARD.encode(&*message.properties),
             payload: STANDARD.encode(&message.payload),
             text: text.filter(|text| !text.is_empty()).map(str::to_owned),
         }
@@ -160,7 +160,7 @@ impl Message {
         };
         Ok(mqtt::Message {
             topic: self.topic.into(),
-            properties: base64("properties", &self.properties)?,
+            properties: base64("properties", &self.properties)?.into(),
             payload: base64("payload", &self.payload)?,
             qos: qos(self.qos)?,
             retain: self.retain,

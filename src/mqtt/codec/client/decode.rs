@@ -159,7 +159,7 @@ fn publish(flags: u8, body: &[u8], version: Version) -> Result<Delivery, DecodeE
     Ok(Delivery {
         message: Arc::new(Message {
             topic: topic.into(),
-            properties: Bytes::copy_from_slice(&properties.passed_on),
+            properties: Bytes::copy_from_slice(&properties.passed_on).into(),
             payload: Bytes::copy_from_slice(reader.rest()),
             qos,
             retain,

@@ -202,7 +202,7 @@ pub(super) fn delivery(random: &mut Rng, version: Version) -> Delivery {
     Delivery {
         message: Arc::new(Message {
             topic: if used { "" } else { pick(random, &TOPICS) }.into(),
-            properties: Bytes::from(properties(random, v5).into_owned()),
+            properties: Bytes::from(properties(random, v5).into_owned()).into(),
             payload: Bytes::from_static(payload(random)),
             qos,
             retain,

@@ -57,7 +57,7 @@ fn delivery(properties: &'static [u8], expiry: Option<u32>) -> Delivery {
     Delivery {
         message: Arc::new(Message {
             topic: "t".into(),
-            properties: Bytes::from_static(properties),
+            properties: Bytes::from_static(properties).into(),
             payload: Bytes::from_static(b"p"),
             qos: QoS::ExactlyOnce,
             retain: true,

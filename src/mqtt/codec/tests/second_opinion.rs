@@ -280,7 +280,7 @@ fn what_we_write_in_version_5_it_reads() {
 fn compare_publish_v5(delivery: &Delivery) {
     let mut delivery = delivery.clone();
     let mut message = (*delivery.message).clone();
-    message.properties = Bytes::from_static(PUBLISH_PROPERTIES);
+    message.properties = Bytes::from_static(PUBLISH_PROPERTIES).into();
     delivery.message = message.into();
     delivery.subscription_ids = delivery.subscription_ids.map(|ids| ids[..1].into());
     let alias = delivery.topic_alias.map(|(TopicAlias::Define(id) | TopicAlias::Use(id))| id);

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 fn publish(qos: QoS, alias: bool) -> Output {
     let message = Message {
         topic: "t".into(),
-        properties: Bytes::new(),
+        properties: Default::default(),
         payload: Bytes::new(),
         qos,
         retain: false,
