@@ -138,8 +138,10 @@ impl Desk {
     }
 
     fn start(&mut self, command: &str, stays: bool) {
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("{}{command}", self.exports)).process_group(0);
+        // Where the tests run in the background of a script, Ctrl-C would be ignored.
+        let mut shell = Command::new("env");
+        shell.args(["--default-signal=INT", "sh", "-c"]);
+        shell.arg(format!("{}{command}", self.exports)).process_group(0);
         shell.current_dir(self.directory.path()).envs(&self.environment);
         shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = shell.spawn().unwrap();
