@@ -87,6 +87,9 @@
 //! `store/writer` (one transaction, one fsync for all that wait) → what was held goes to the
 //! outboxes. Read the files in this order.
 //!
+//! Who brings output to a connection writes it at the end of the turn; where several bring some at
+//! a time, its own task does (`server/outbox/crowd`).
+//!
 //! A QoS 0 PUBLISH that nobody has to keep goes a shorter way: `broker/pass_on` encodes it into the
 //! turn, out of the read buffer, and the engine copies these bytes to the outboxes.
 //!
