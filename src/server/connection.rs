@@ -37,7 +37,7 @@ pub(super) struct Connection {
     inbound: Inbound,
     link: Link,
     carry: Carry,
-    /// Whether the carry has whole packets that wait for their turn.
+    /// Whether the carry may have whole packets that wait for their turn.
     ready: bool,
     closing: bool,
     /// Whether writing failed.

@@ -156,6 +156,7 @@ impl Carry {
         if !is_whole {
             return self.again(handle);
         }
+        self.0.shrink_to_fit(); // Its payload may stay for long.
         let all = Bytes::from(std::mem::take(&mut self.0));
         let (used, result) = handle(Arrived { bytes: &all, owner: Some(&all) });
         if used < all.len() {
