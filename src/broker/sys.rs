@@ -12,7 +12,7 @@ use super::load::{PERIODS, SUBJECTS};
 use super::timer::Timer;
 use crate::dead_reason::DeadReason;
 use crate::metrics::Counters;
-use crate::mqtt::message::Passed;
+use crate::mqtt::message::RawProperties;
 use crate::mqtt::{Message, QoS};
 use crate::session::link::Link;
 use crate::time::Timestamp;
@@ -122,7 +122,7 @@ impl Broker {
         }
         let message = Arc::new(Message {
             topic: topic.into(),
-            properties: Passed::default(),
+            properties: RawProperties::default(),
             payload: value.into(),
             qos: QoS::AtMostOnce,
             retain: true,

@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 pub struct Message {
     /// Topic Name.
     pub topic: Arc<str>,
-    /// What is passed on of its properties.
-    pub properties: Passed,
+    /// What is passed on of its properties, as on the wire.
+    pub properties: RawProperties,
     /// Application Message.
     pub payload: Bytes,
     /// QoS of the publisher.
@@ -33,21 +33,21 @@ pub struct Message {
 
 /// See [`super::packet::Publish::properties`]. Most messages have none, and are smaller by that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Passed(Option<Box<Bytes>>);
+pub struct RawProperties(Option<Box<Bytes>>);
 
-impl From<Bytes> for Passed {
+impl From<Bytes> for RawProperties {
     fn from(properties: Bytes) -> Self {
         Self((!properties.is_empty()).then(|| Box::new(properties)))
     }
 }
 
-impl From<Vec<u8>> for Passed {
+impl From<Vec<u8>> for RawProperties {
     fn from(properties: Vec<u8>) -> Self {
         Bytes::from(properties).into()
     }
 }
 
-impl Deref for Passed {
+impl Deref for RawProperties {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use crate::mqtt::QoS;
 use crate::turn::{DeadLetter, Marks, MessageId, OwnerId, Record, RecordNumber, Sent};
 
-use super::passing::Passing;
+use super::fleeting::Fleeting;
 use super::row::{self, ENDED, RowKey, WHOLE};
 use super::{Checkpoint, record, task};
 
@@ -61,7 +61,7 @@ pub(super) struct Batch {
     /// about any of them later, so their records may stand behind all others.
     sent: HashMap<(OwnerId, MessageId), Sent, RandomState>,
     /// Messages of the log that may be gone again.
-    passing: Passing,
+    fleeting: Fleeting,
     /// Rows to write, or to remove.
     pub(super) rows: BTreeMap<RowKey, Option<Vec<u8>>>,
     /// Owners whose stored subscriptions go, before `rows` are written.
@@ -86,17 +86,17 @@ impl Batch {
 
     /// Says up to which message earlier batches may have records of it.
     pub(super) fn begin_after(&mut self, newest: MessageId) {
-        self.passing.begin_after(newest);
+        self.fleeting.begin_after(newest);
     }
 
     /// The newest message of this batch and all before.
     pub(super) fn newest(&self) -> MessageId {
-        self.passing.after().max(MessageId(self.marks.message))
+        self.fleeting.after().max(MessageId(self.marks.message))
     }
 
     /// Completes the log; nothing is added any more.
     pub(super) fn seal(&mut self) {
-        self.passing.cut(&mut self.log);
+        self.fleeting.cut(&mut self.log);
         let mut sent: Vec<_> = self.sent.drain().collect();
         sent.sort_unstable_by_key(|(_, sent)| (sent.session, sent.ordinal));
         for ((owner, message), sent) in &sent {
@@ -109,18 +109,18 @@ impl Batch {
         let written = self.log.len() + self.row_bytes + self.sent.len() * SENT_BYTES;
         let rows = self.rows.len() + self.unsubscribed.len();
         Size {
-            memory: written + self.passing.len() * Passing::BYTES,
+            memory: written + self.fleeting.len() * Fleeting::BYTES,
             pages: 2 * written + rows * PAGES_OF_ROW,
         }
     }
 
     /// Empties it; keeps the buffer, unless it is large.
     pub(super) fn clear(&mut self) {
-        let (mut log, mut passing) =
-            (std::mem::take(&mut self.log), std::mem::take(&mut self.passing));
+        let (mut log, mut fleeting) =
+            (std::mem::take(&mut self.log), std::mem::take(&mut self.fleeting));
         log.clear();
-        passing.clear();
-        *self = Self { passing, ..Self::default() };
+        fleeting.clear();
+        *self = Self { fleeting, ..Self::default() };
         if log.capacity() <= KEPT_BUFFER {
             self.log = log;
         }
@@ -135,36 +135,36 @@ impl Batch {
             Record::Message { id, message } => {
                 self.marks.message = self.marks.message.max(id.0);
                 record::put_body(log, *id, message);
-                self.passing.body(*id, start..log.len());
+                self.fleeting.body(*id, start..log.len());
             }
             Record::Queued(copy) => {
                 self.marks.owner = self.marks.owner.max(copy.owner.0);
                 self.marks.message = self.marks.message.max(copy.message.0);
                 record::put_copy(log, copy);
-                self.passing.copy(copy.owner, copy.message, start..log.len());
+                self.fleeting.copy(copy.owner, copy.message, start..log.len());
             }
             Record::Sent { owner, message, sent } if sent.qos == QoS::AtLeastOnce => {
                 self.sent.insert((*owner, *message), sent.clone());
             }
             Record::Sent { owner, message, sent } => {
                 record::put_sent_copy(log, *owner, *message, sent);
-                self.passing.name(*message);
+                self.fleeting.name(*message);
             }
             Record::PubRecArrived { owner, message } => {
-                self.passing.name(*message);
+                self.fleeting.name(*message);
                 record::put_pubrec_arrived(log, *owner, *message);
             }
             Record::DeliveryFailed { owner, message, deliveries } => {
                 record::put_delivery_failed(log, *owner, *message, *deliveries);
-                self.passing.name(*message);
+                self.fleeting.name(*message);
             }
             Record::Returned { owner, message } => {
                 record::put_returned(log, *owner, *message);
-                self.passing.name(*message);
+                self.fleeting.name(*message);
             }
             Record::Removed { owner, message, .. } => {
                 record::put_removed(log, *owner, *message);
-                self.passing.removed(*owner, *message, start..log.len());
+                self.fleeting.removed(*owner, *message, start..log.len());
             }
             Record::Received { session, packet_id } => {
                 record::put_received(log, *session, *packet_id);
@@ -248,7 +248,7 @@ impl Batch {
         self.marks.message = self.marks.message.max(letter.message_id.0);
         self.marks.dead = self.marks.dead.max(letter.id.0);
         record::put_removed(&mut self.log, letter.owner, letter.message_id);
-        self.passing.name(letter.message_id);
+        self.fleeting.name(letter.message_id);
         self.put(row::dead(letter));
     }
 

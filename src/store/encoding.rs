@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::dead_reason::DeadReason;
-use crate::mqtt::message::{Passed, Past};
+use crate::mqtt::message::{Past, RawProperties};
 use crate::mqtt::reply::SubscriptionIds;
 use crate::mqtt::{Message, QoS};
 use crate::time::Timestamp;
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
     fn rest_of_message(
         &mut self,
         topic: Arc<str>,
-        properties: Passed,
+        properties: RawProperties,
         payload: Bytes,
     ) -> Result<Message, Broken> {
         let qos = self.qos()?;

@@ -3,7 +3,7 @@
 //! **The way of a record.** `Store::submit` encodes the records of a turn into the pending
 //! `batch`: records of messages and copies (`record`) for the log, all else as rows
 //! (`row`). A message that comes and goes before the batch is written leaves nothing in it
-//! (`passing`). The storage thread (`writer`) takes the batch, and `Database` writes it in one
+//! (`fleeting`). The storage thread (`writer`) takes the batch, and `Database` writes it in one
 //! transaction with one fsync: chunks of records at the end of the `log`, rows into their
 //! tables, the batch number into `meta`. `index` notes what lies where, with `bodies`; `collect`
 //! moves what is still needed off the front of the log. What waits for long moves on to the tables
@@ -41,6 +41,7 @@ mod encoding;
 mod entry;
 mod error;
 mod fault;
+mod fleeting;
 mod fresh;
 mod index;
 mod load;
@@ -49,7 +50,6 @@ mod log_writer;
 mod measured;
 mod meta;
 mod overlay;
-mod passing;
 mod proof;
 mod record;
 mod restore;

@@ -13,7 +13,7 @@ const KEPT: usize = 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Passing {
+pub(super) struct Fleeting {
     /// Messages up to this one may be known from earlier batches.
     after: MessageId,
     /// Those that may pass, and some that cannot any more; ascending.
@@ -42,7 +42,7 @@ enum Stage {
     Named,
 }
 
-impl Passing {
+impl Fleeting {
     /// What one takes.
     pub(super) const BYTES: usize = size_of::<Candidate>();
 
