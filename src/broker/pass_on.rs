@@ -118,7 +118,7 @@ impl Passing<'_> {
             Version::V311 | Version::V31 => &mut self.v311,
         };
         let encode = |bytes: &mut Vec<u8>| codec::pass_on(self.publish, version, bytes);
-        place.get_or_insert_with(|| turn.written.append(version, encode)).clone()
+        place.get_or_insert_with(|| turn.written.publish(version, QoS::AtMostOnce, encode)).clone()
     }
 }
 

@@ -8,9 +8,9 @@ use foldhash::fast::FixedState;
 
 use crate::mqtt::codec;
 use crate::mqtt::packet::Version;
-use crate::mqtt::reply::{Reply, TopicAlias};
+use crate::mqtt::reply::{Delivery, EncodeContext, Reply, TopicAlias};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, Output, RecordNumber, Turn, Written};
+use crate::turn::{ConnectionId, Output, PAYLOAD_MAX, RecordNumber, Turn, Written};
 
 /// One network connection of a session.
 #[derive(Debug)]
@@ -106,6 +106,21 @@ impl Link {
         }
     }
 
+    /// Sends a PUBLISH when `until` is durable. One that may leave at once is encoded right here,
+    /// where that makes the same bytes at any time.
+    pub fn publish(&mut self, turn: &mut Turn, until: RecordNumber, delivery: &Delivery) {
+        let message = &delivery.message;
+        let is_timeless = delivery.topic_alias.is_none() && message.expiry.is_none();
+        let is_small = message.payload.len() <= PAYLOAD_MAX && turn.written.has_room();
+        if until > RecordNumber::default() || !is_timeless || !is_small {
+            return self.say(turn, until, Reply::Publish(delivery.clone()));
+        }
+        let context = EncodeContext { version: self.version, now: Timestamp::default() };
+        let encode = |bytes: &mut Vec<u8>| codec::encode_publish(delivery, context, bytes);
+        let written = turn.written.publish(self.version, delivery.qos, encode);
+        self.say_written(turn, written, message.payload.len());
+    }
+
     /// Sends a PUBLISH that is encoded already, with `payload` bytes of Application Message.
     pub fn say_written(&mut self, turn: &mut Turn, written: Written, payload: usize) {
         self.said += 1;
@@ -175,3 +190,6 @@ impl Aliases {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

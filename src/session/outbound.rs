@@ -369,7 +369,7 @@ impl Session {
     /// body is in memory. The copy comes back when it cannot be sent.
     pub fn send_copy(
         &mut self,
-        offer: Offer,
+        mut offer: Offer,
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), (Offer, DeadReason)> {
@@ -378,32 +378,33 @@ impl Session {
         if offer.entry.is_expired(now) {
             return Err((offer, DeadReason::Expired));
         }
-        let message = offer.entry.body.clone().expect("the caller loaded it");
+        let message = offer.entry.body.take().expect("the caller loaded it");
         let in_doubt = offer.entry.in_doubt;
-        let probe = delivery(&offer.entry, message, packet_id(0), in_doubt);
-        if !codec::publish_fits(&probe, version, limit) {
+        let mut delivery = delivery(&offer.entry, message, packet_id(0), in_doubt);
+        if !codec::publish_fits(&delivery, version, limit) {
+            offer.entry.body = Some(delivery.message);
             return Err((offer, DeadReason::TooLarge));
         }
         let (ordinal, reserved) = self.next_ordinal(turn);
-        let delivery = Delivery { packet_id: Some(packet_id(ordinal)), ..probe };
+        delivery.packet_id = Some(packet_id(ordinal));
         let recorded = self.record_sent(&offer, ordinal, turn);
         let mut until = offer.until.max(reserved);
         if offer.entry.qos == QoS::ExactlyOnce && offer.stored {
             until = until.max(recorded).max(self.newest);
         }
         let link = self.link.as_mut().expect("seen above");
+        link.publish(turn, until, &delivery);
         self.outbound.in_flight.push_back(InFlight {
             ordinal,
             owner: offer.owner,
             stored: offer.stored,
-            entry: offer.entry,
+            entry: Entry { body: Some(delivery.message), ..offer.entry },
             own: offer.own,
             pubrec_arrived: false,
             sent_at: now,
             heard_before: link.heard,
         });
         self.outbound.told += 1;
-        link.say(turn, until, Reply::Publish(delivery));
         Ok(())
     }
 
@@ -434,7 +435,7 @@ impl Session {
         if until == RecordNumber::default() && link.version == Version::V5 {
             delivery.topic_alias = link.topic_alias(&message.topic);
         }
-        link.say(turn, until, Reply::Publish(delivery));
+        link.publish(turn, until, &delivery);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ pub use record::{
     Action, Backlog, Copy, DeadIndex, DeadLetter, EndCause, LetterFilter, Marks, Record, Sent,
     SessionRecord, Task, WillRecord, packet_id,
 };
-pub use written::{Encoded, Written};
+pub use written::{Encoded, PAYLOAD_MAX, Written};
 
 /// A network connection: `slot` is used again, `generation` says by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -278,7 +278,7 @@ pub enum StoreState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::Version;
+    use crate::mqtt::{QoS, Version};
 
     #[test]
     fn output_is_taken_in_the_order_of_the_decisions() {
@@ -303,7 +303,8 @@ mod tests {
         let mut turn = Turn::default();
         let number = turn.record(Record::OwnerForgotten { owner: OwnerId(1) });
         let write = |turn: &mut Turn, version, byte: u8, to: &[ConnectionId]| {
-            let written = turn.written.append(version, |bytes| bytes.push(byte));
+            let encode = |bytes: &mut Vec<u8>| bytes.push(byte);
+            let written = turn.written.publish(version, QoS::AtMostOnce, encode);
             to.iter().for_each(|to| turn.send_written(*to, written.clone()));
         };
         let pieces = |turn: &mut Turn| -> Vec<(u32, String)> {

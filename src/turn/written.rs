@@ -1,9 +1,15 @@
-//! Packets that the core encodes itself, out of the read buffer, for the world to copy.
+//! Packets that the core encodes itself, as they leave at once, for the world to copy.
 
 use std::ops::Range;
 
 use super::Output;
-use crate::mqtt::{Version, codec};
+use crate::mqtt::{QoS, Version, codec};
+
+/// A larger payload is shared by those that it goes to, and not encoded here.
+pub const PAYLOAD_MAX: usize = 4 * 1024;
+
+/// Bytes after which packets are not encoded here any more, in a turn with many.
+const ROOM: usize = 64 * 1024;
 
 /// Encoded packets, one after the other, so that those of one connection are mostly one piece.
 #[derive(Debug, Default)]
@@ -12,24 +18,41 @@ pub struct Encoded {
     v5: Vec<u8>,
 }
 
-/// Where in [`Encoded`] some packets stand, one after the other: PUBLISH of QoS 0, without Topic
-/// Alias and Message Expiry Interval.
+/// Where in [`Encoded`] some packets stand, one after the other: PUBLISH without Topic Alias and
+/// Message Expiry Interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
     range: Range<usize>,
     version: Version,
+    qos: QoS,
 }
 
 impl Encoded {
-    /// Appends the packet that `encode` appends to bytes of this protocol; 3.1 is as 3.1.1.
-    pub fn append(&mut self, version: Version, encode: impl FnOnce(&mut Vec<u8>)) -> Written {
+    /// Appends the PUBLISH of `qos` that `encode` appends to bytes of this protocol; 3.1 is as
+    /// 3.1.1.
+    pub fn publish(
+        &mut self,
+        version: Version,
+        qos: QoS,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Written {
         let bytes = match version {
             Version::V5 => &mut self.v5,
             Version::V311 | Version::V31 => &mut self.v311,
         };
         let start = bytes.len();
         encode(bytes);
-        Written { range: start..bytes.len(), version }
+        Written { range: start..bytes.len(), version, qos }
+    }
+
+    /// How many bytes.
+    pub fn size(&self) -> usize {
+        self.v311.len() + self.v5.len()
+    }
+
+    /// Whether more packets of one receiver each may be encoded here.
+    pub fn has_room(&self) -> bool {
+        self.size() < ROOM
     }
 
     /// The bytes of a piece.
@@ -58,7 +81,7 @@ impl Encoded {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.v311.is_empty() && self.v5.is_empty()
+        self.size() == 0
     }
 
     /// Forgets all.
@@ -79,11 +102,19 @@ impl Written {
         self.version
     }
 
+    /// The highest QoS of its packets.
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
     /// Takes `next` in, if it follows in the same bytes.
     pub(super) fn extend(&mut self, next: &Self) -> bool {
         let follows = self.version == next.version && self.range.end == next.range.start;
         if follows {
             self.range.end = next.range.end;
+            if next.qos as u8 > self.qos as u8 {
+                self.qos = next.qos;
+            }
         }
         follows
     }

@@ -6,7 +6,7 @@ use super::super::rig::{self, OUTBOX, publish, say, say_held};
 use super::super::work::INLINE_WRITES;
 use super::*;
 use crate::mqtt::reply::{Ack, ConnAck};
-use crate::mqtt::{PacketId, ReasonCode, Reply, Version};
+use crate::mqtt::{PacketId, QoS, ReasonCode, Reply, Version};
 use crate::turn::{Output, Record};
 
 const PINGRESP: [u8; 2] = [0xD0, 0];
@@ -82,7 +82,7 @@ async fn each_connection_gets_its_own_in_the_order_of_the_decisions() {
 /// A PUBLISH of 3.1.1, its topic `t`, encoded in the turn.
 fn written(turn: &mut Turn, payload: u8) -> Output {
     let encode = |bytes: &mut Vec<u8>| bytes.extend([0x30, 4, 0, 1, b't', payload]);
-    Output::Written(turn.written.append(Version::V311, encode))
+    Output::Written(turn.written.publish(Version::V311, QoS::AtMostOnce, encode))
 }
 
 #[tokio::test]

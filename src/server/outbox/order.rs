@@ -39,18 +39,14 @@ impl Order {
         if held.connacks > 0 {
             return false;
         }
-        let Output::Packet(reply) = output else {
-            return true; // What is encoded already is QoS 0, without an alias.
-        };
-        match reply {
-            Reply::Publish(delivery) if delivery.topic_alias.is_some() && held.aliases > 0 => false,
-            Reply::Publish(delivery) => match delivery.qos {
-                QoS::AtMostOnce => true,
-                QoS::AtLeastOnce => held.publishes == 0,
-                QoS::ExactlyOnce => false,
-            },
-            Reply::PingResp | Reply::Disconnect(_) => true,
-            _ => false,
+        match output {
+            Output::Packet(Reply::Publish(delivery)) => {
+                let is_stopped = delivery.topic_alias.is_some() && held.aliases > 0;
+                !is_stopped && held.lets_pass(delivery.qos)
+            }
+            Output::Written(piece) => held.lets_pass(piece.qos()),
+            Output::Packet(Reply::PingResp | Reply::Disconnect(_)) | Output::Close => true,
+            Output::Packet(_) => false,
         }
     }
 
@@ -85,6 +81,15 @@ impl Held {
     fn with_room() -> Box<Self> {
         let queue = VecDeque::with_capacity(ROOM);
         Box::new(Self { queue, connacks: 0, publishes: 0, aliases: 0 })
+    }
+
+    /// Whether a PUBLISH of `qos` may leave before what waits.
+    fn lets_pass(&self, qos: QoS) -> bool {
+        match qos {
+            QoS::AtMostOnce => true,
+            QoS::AtLeastOnce => self.publishes == 0,
+            QoS::ExactlyOnce => false,
+        }
     }
 
     fn count(&mut self, output: &Output, change: impl Fn(&mut usize)) {

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::mqtt::reply::{Ack, ConnAck, Delivery, Disconnect, TopicAlias};
-use crate::mqtt::{Message, PacketId, ReasonCode};
+use crate::mqtt::{Message, PacketId, ReasonCode, Version};
 use crate::time::Timestamp;
+use crate::turn::Encoded;
 
 fn publish(qos: QoS, alias: bool) -> Output {
     let message = Message {
@@ -29,7 +30,12 @@ fn publish(qos: QoS, alias: bool) -> Output {
     })
 }
 
-/// Output by its name in the tables.
+/// A PUBLISH that the core encoded.
+fn written(qos: QoS) -> Output {
+    Output::Written(Encoded::default().publish(Version::V5, qos, |_| ()))
+}
+
+/// Output by its name in the tables; with a prime it is encoded already.
 fn output(name: &str) -> Output {
     let ack = || Ack {
         packet_id: PacketId::new(1).unwrap(),
@@ -66,6 +72,9 @@ fn output(name: &str) -> Output {
         "qos2" => publish(QoS::ExactlyOnce, false),
         "qos0+alias" => publish(QoS::AtMostOnce, true),
         "qos1+alias" => publish(QoS::AtLeastOnce, true),
+        "qos0'" => written(QoS::AtMostOnce),
+        "qos1'" => written(QoS::AtLeastOnce),
+        "qos2'" => written(QoS::ExactlyOnce),
         _ => panic!("no output is named {name}"),
     }
 }
@@ -73,14 +82,17 @@ fn output(name: &str) -> Output {
 #[test]
 fn what_may_pass_what_is_held() {
     let table = "
-        held       | passes                                         | waits
+        held       | passes                                          | waits
                    | connack puback pubrel qos0 qos1 qos2 pingresp close |
-        connack    |                                                | qos0 pingresp disconnect close
-        puback     | qos0 qos1 pingresp disconnect close qos1+alias | puback pubrel qos2
-        pubrel     | qos0 qos1 pingresp disconnect close            | puback pubrel qos2
-        qos2       | qos0 pingresp disconnect close qos0+alias      | qos1 qos2 puback pubrel
-        qos1       | qos0 pingresp disconnect close                 | qos1 qos1+alias puback
-        qos1+alias | qos0 pingresp disconnect close                 | qos0+alias qos1 qos1+alias
+                   | qos0' qos1' qos2'                               |
+        connack    |                                                 | qos0 pingresp disconnect
+        connack    |                                                 | close qos0' qos1' qos2'
+        puback     | qos0 qos1 pingresp disconnect close qos1+alias  | puback pubrel qos2
+        puback     | qos0' qos1'                                     | qos2'
+        pubrel     | qos0 qos1 pingresp disconnect close             | puback pubrel qos2
+        qos2       | qos0 pingresp disconnect close qos0+alias qos0' | qos1 qos2 puback pubrel qos1'
+        qos1       | qos0 pingresp disconnect close qos0'            | qos1 qos1+alias puback qos1'
+        qos1+alias | qos0 pingresp disconnect close qos0'            | qos0+alias qos1 qos1+alias
     ";
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
