@@ -44,7 +44,7 @@ use crate::time::WallClock;
 #[doc(hidden)] // For the simulation.
 pub use clock::{downtime, has_jumped};
 #[doc(hidden)] // For the simulation.
-pub use outbox::Order;
+pub use outbox::{Order, Waiting};
 
 use accept::{Gate, accept};
 use admit::Door;

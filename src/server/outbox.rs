@@ -27,10 +27,10 @@ use crate::mqtt::codec;
 use crate::mqtt::reply::EncodeContext;
 use crate::mqtt::{Reply, Version};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, Encoded, Output, RecordNumber};
+use crate::turn::{ConnectionId, Encoded, Kind, Output, RecordNumber};
 
 pub(super) use buffer::{Buffer, SHARED_FROM, SLICES};
-pub use order::Order;
+pub use order::{Order, Waiting};
 pub(super) use stencil::Stencil;
 
 /// Who is at the other end, for the log.
@@ -213,8 +213,11 @@ impl Outbox {
     pub(super) fn release(&self, committed: RecordNumber, now: Timestamp) -> bool {
         let mut state = self.lock();
         let (mut stencil, none) = (Stencil::default(), Encoded::default());
-        while let Some(output) = state.order.pop(committed) {
-            state.append(output, &none, now, &mut stencil);
+        while let Some(waiting) = state.order.pop(committed) {
+            match waiting {
+                Waiting::Output(output) => state.append(output, &none, now, &mut stencil),
+                Waiting::Acks(acks) => state.append_bytes(&acks),
+            }
         }
         state.listed = !state.order.is_empty();
         let listed = state.listed;
@@ -430,6 +433,9 @@ impl<'a> Opened<'a> {
         }
         let until = until.unwrap_or_default();
         match output {
+            Output::Written(piece) if piece.kind() == Kind::Ack => {
+                state.order.hold_acks(until, written.bytes(&piece));
+            }
             Output::Written(piece) => {
                 written.packets(&piece).for_each(|packet| state.order.hold(until, packet));
             }
@@ -462,10 +468,7 @@ impl State {
     fn append(&mut self, output: Output, written: &Encoded, now: Timestamp, stencil: &mut Stencil) {
         let reply = match output {
             Output::Packet(reply) => reply,
-            Output::Written(piece) => {
-                self.unwritten += piece.size();
-                return self.queue.append(|out| out.extend_from_slice(written.bytes(&piece)));
-            }
+            Output::Written(piece) => return self.append_bytes(written.bytes(&piece)),
             Output::Close => return self.close(),
         };
         let context = EncodeContext { version: self.version, now };
@@ -484,6 +487,11 @@ impl State {
             }
         }
         self.unwritten += self.queue.len() - before;
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) {
+        self.unwritten += bytes.len();
+        self.queue.append(|out| out.extend_from_slice(bytes));
     }
 
     fn take_free(&mut self) -> Option<OwnedWriteHalf> {

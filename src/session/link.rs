@@ -95,6 +95,13 @@ impl Link {
             strip_reason_string(&mut reply);
         }
         self.said += 1;
+        if let Some(ack) = codec::plain_ack(&reply) {
+            let written = turn.written.ack(ack);
+            return match until == RecordNumber::default() {
+                true => turn.send_written(self.id, written),
+                false => turn.hold_written(until, self.id, written),
+            };
+        }
         if let Reply::Publish(delivery) = &reply {
             self.messages_out += 1;
             self.payload_out += delivery.message.payload.len() as u64;

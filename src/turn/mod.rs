@@ -20,7 +20,7 @@ pub use record::{
     Action, Backlog, Copy, DeadIndex, DeadLetter, EndCause, LetterFilter, Marks, Record, Sent,
     SessionRecord, Task, WillRecord, packet_id,
 };
-pub use written::{Encoded, PAYLOAD_MAX, Written};
+pub use written::{Encoded, Kind, PAYLOAD_MAX, Written};
 
 /// A network connection: `slot` is used again, `generation` says by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +116,30 @@ impl Turn {
         let outgoing = Outgoing { connection, output };
         self.end_piece(connection);
         self.held.push(Held { until, after: self.send.len(), outgoing });
+    }
+
+    /// Lets what stands in [`written`](Self::written) leave when `until` is on disk, as one piece
+    /// with what is held right before it. The records of a turn come to the disk together, so
+    /// that waiting for the newest of them takes no longer.
+    pub fn hold_written(
+        &mut self,
+        until: RecordNumber,
+        connection: ConnectionId,
+        written: Written,
+    ) {
+        let before_turn = RecordNumber(self.last.0 - self.records.len() as u64);
+        if let Some(Held { until: first, after, outgoing }) = self.held.last_mut()
+            && outgoing.connection == connection
+            && *after == self.send.len()
+            && *first > before_turn
+            && until > before_turn
+            && let Output::Written(before) = &mut outgoing.output
+            && before.extend(&written)
+        {
+            *first = until.max(*first);
+            return;
+        }
+        self.hold(until, connection, Output::Written(written));
     }
 
     /// Takes `send` and `held` in the order of the decisions; what is held comes with the record
@@ -343,5 +367,49 @@ mod tests {
             of(7, "e"),
         ];
         assert_eq!(pieces(&mut turn), expected);
+    }
+
+    #[test]
+    fn acknowledgements_that_are_held_together_are_one_piece() {
+        let id = |slot| ConnectionId { slot, generation: 0 };
+        let mut turn = Turn::default();
+        let mut number = RecordNumber::default();
+        let record = || Record::OwnerForgotten { owner: OwnerId(1) };
+        let earlier = turn.record(record());
+        turn.records.clear(); // The store has it.
+        let hold = |turn: &mut Turn, until, byte: u8, to| {
+            let written = turn.written.ack([0x40, 2, 0, byte]);
+            turn.hold_written(until, id(to), written);
+        };
+        hold(&mut turn, earlier, 1, 0); // It may leave before the others.
+        for byte in [2, 3] {
+            number = turn.record(record());
+            hold(&mut turn, number, byte, 0);
+        }
+        hold(&mut turn, number, 4, 7);
+        hold(&mut turn, number, 5, 0);
+        turn.send(id(0), Output::Packet(Reply::PingResp));
+        hold(&mut turn, number, 6, 0);
+        hold(&mut turn, earlier, 7, 0);
+        let (written, output) = turn.take_output();
+        let mut pieces = Vec::new();
+        for (until, out) in output {
+            let acks = match &out.output {
+                Output::Written(piece) => written.bytes(piece).chunks(4).map(|a| a[3]).collect(),
+                _ => Vec::new(),
+            };
+            pieces.push((until, out.connection.slot, acks));
+        }
+        let (earlier, number) = (Some(earlier), Some(number));
+        let expected = [
+            (earlier, 0, vec![1]),
+            (number, 0, vec![2, 3]),
+            (number, 7, vec![4]),
+            (number, 0, vec![5]),
+            (None, 0, vec![]),
+            (number, 0, vec![6]),
+            (earlier, 0, vec![7]),
+        ];
+        assert_eq!(pieces, expected);
     }
 }

@@ -16,15 +16,23 @@ const ROOM: usize = 64 * 1024;
 pub struct Encoded {
     v311: Vec<u8>,
     v5: Vec<u8>,
+    acks: Vec<u8>,
 }
 
-/// Where in [`Encoded`] some packets stand, one after the other: PUBLISH without Topic Alias and
-/// Message Expiry Interval.
+/// Where in [`Encoded`] some packets stand, one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
     range: Range<usize>,
-    version: Version,
-    qos: QoS,
+    kind: Kind,
+}
+
+/// What the packets of a piece are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PUBLISH without Topic Alias and Message Expiry Interval; the highest QoS of them.
+    Publish(Version, QoS),
+    /// [Plain acknowledgements](codec::plain_ack).
+    Ack,
 }
 
 impl Encoded {
@@ -42,12 +50,19 @@ impl Encoded {
         };
         let start = bytes.len();
         encode(bytes);
-        Written { range: start..bytes.len(), version, qos }
+        Written { range: start..bytes.len(), kind: Kind::Publish(version, qos) }
+    }
+
+    /// Appends an acknowledgement.
+    pub fn ack(&mut self, ack: [u8; 4]) -> Written {
+        let start = self.acks.len();
+        self.acks.extend_from_slice(&ack);
+        Written { range: start..self.acks.len(), kind: Kind::Ack }
     }
 
     /// How many bytes.
     pub fn size(&self) -> usize {
-        self.v311.len() + self.v5.len()
+        self.v311.len() + self.v5.len() + self.acks.len()
     }
 
     /// Whether more packets of one receiver each may be encoded here.
@@ -57,16 +72,20 @@ impl Encoded {
 
     /// The bytes of a piece.
     pub fn bytes(&self, written: &Written) -> &[u8] {
-        let bytes = match written.version {
-            Version::V5 => &self.v5,
-            Version::V311 | Version::V31 => &self.v311,
+        let bytes = match written.kind {
+            Kind::Publish(Version::V5, _) => &self.v5,
+            Kind::Publish(Version::V311 | Version::V31, _) => &self.v311,
+            Kind::Ack => &self.acks,
         };
         &bytes[written.range.clone()]
     }
 
     /// What of a piece can stay when its turn is over: packets again.
     pub fn packets(&self, written: &Written) -> impl Iterator<Item = Output> {
-        let version = written.version;
+        let version = match written.kind {
+            Kind::Publish(version, _) => version,
+            Kind::Ack => Version::V311,
+        };
         let mut rest = self.bytes(written);
         std::iter::from_fn(move || {
             if rest.is_empty() {
@@ -88,6 +107,7 @@ impl Encoded {
     pub fn clear(&mut self) {
         self.v311.clear();
         self.v5.clear();
+        self.acks.clear();
     }
 }
 
@@ -97,24 +117,23 @@ impl Written {
         self.range.len()
     }
 
-    /// The protocol that it is of.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The highest QoS of its packets.
-    pub fn qos(&self) -> QoS {
-        self.qos
+    /// What its packets are.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Takes `next` in, if it follows in the same bytes.
     pub(super) fn extend(&mut self, next: &Self) -> bool {
-        let follows = self.version == next.version && self.range.end == next.range.start;
-        if follows {
-            self.range.end = next.range.end;
-            if next.qos as u8 > self.qos as u8 {
-                self.qos = next.qos;
+        let kind = match (self.kind, next.kind) {
+            (Kind::Publish(version, qos), Kind::Publish(other, next)) if version == other => {
+                Kind::Publish(version, if next as u8 > qos as u8 { next } else { qos })
             }
+            (Kind::Ack, Kind::Ack) => Kind::Ack,
+            _ => return false,
+        };
+        let follows = self.range.end == next.range.start;
+        if follows {
+            (self.range.end, self.kind) = (next.range.end, kind);
         }
         follows
     }

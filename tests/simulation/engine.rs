@@ -8,7 +8,7 @@ use kedgemq::broker::Broker;
 use kedgemq::mqtt::codec::{self, DecodeError};
 use kedgemq::mqtt::reply::EncodeContext;
 use kedgemq::mqtt::{Packet, QoS, Reply, Version};
-use kedgemq::server::{Order, has_jumped};
+use kedgemq::server::{Order, Waiting, has_jumped};
 use kedgemq::store::Checkpoint;
 use kedgemq::time::{Timestamp, WallClock};
 use kedgemq::turn::{CloseCause, ConnectionId, Event, Outgoing, Output, RecordNumber, Turn};
@@ -360,7 +360,7 @@ impl Engine {
     fn release(&mut self) {
         let now = self.time();
         for outbox in self.outboxes.values_mut() {
-            while let Some(output) = outbox.order.pop(self.committed) {
+            while let Some(Waiting::Output(output)) = outbox.order.pop(self.committed) {
                 outbox.put(output, now);
             }
         }

@@ -48,6 +48,20 @@ pub fn encode(reply: &Reply, context: EncodeContext, limit: usize, out: &mut Vec
     }
 }
 
+/// An acknowledgement that says no more than that it is one: the same in all protocols. `None` for
+/// every other packet.
+pub fn plain_ack(reply: &Reply) -> Option<[u8; 4]> {
+    let (kind, ack) = match reply {
+        Reply::PubAck(ack) => (Kind::PubAck, ack),
+        Reply::PubRec(ack) => (Kind::PubRec, ack),
+        Reply::PubRel(ack) => (Kind::PubRel, ack),
+        Reply::PubComp(ack) => (Kind::PubComp, ack),
+        _ => return None,
+    };
+    let is_plain = ack.reason == ReasonCode::SUCCESS && ack.reason_string.is_none();
+    is_plain.then(|| short_ack(kind, ack.packet_id))
+}
+
 /// Bytes of `reply` on the wire without its Reason String, which may be left out.
 pub fn smallest_size(reply: &Reply, version: Version) -> usize {
     let mut out = Vec::new();
@@ -187,8 +201,12 @@ fn put_ack(kind: Kind, ack: &Ack, version: Version, limit: usize, out: &mut Vec<
 }
 
 fn put_short_ack(kind: Kind, packet_id: PacketId, out: &mut Vec<u8>) {
+    out.extend_from_slice(&short_ack(kind, packet_id));
+}
+
+fn short_ack(kind: Kind, packet_id: PacketId) -> [u8; 4] {
     let [high, low] = packet_id.get().to_be_bytes();
-    out.extend_from_slice(&[kind.first_byte(), 2, high, low]);
+    [kind.first_byte(), 2, high, low]
 }
 
 fn put_list(kind: Kind, list: &AckList, limit: usize, out: &mut Vec<u8>) {

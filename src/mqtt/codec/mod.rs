@@ -21,7 +21,7 @@ mod tests;
 pub use connect::connect_version;
 pub use decode::{Decoder, decode};
 pub use encode::{
-    encode, encode_publish, encode_publish_head, pass_on, publish_fits, publish_size,
+    encode, encode_publish, encode_publish_head, pass_on, plain_ack, publish_fits, publish_size,
     set_packet_id, smallest_size,
 };
 pub use error::DecodeError;

@@ -8,18 +8,27 @@
 use std::collections::VecDeque;
 
 use crate::mqtt::{QoS, Reply};
-use crate::turn::{Output, RecordNumber};
+use crate::turn::{Kind, Output, RecordNumber};
 
-/// Room for a batch of acknowledgements, so that the queue grows seldom.
-const ROOM: usize = 16;
+/// Room for what some turns hold, so that the queue grows seldom.
+const ROOM: usize = 4;
 
 /// What waits, in the order in which it leaves. Without anything it owns no memory.
 #[derive(Debug, Default)]
 pub struct Order(Option<Box<Held>>);
 
+/// What waits for its record.
+#[derive(Debug, PartialEq)]
+pub enum Waiting {
+    /// One packet.
+    Output(Output),
+    /// Acknowledgements, as bytes.
+    Acks(Vec<u8>),
+}
+
 #[derive(Debug)]
 struct Held {
-    queue: VecDeque<(RecordNumber, Output)>,
+    queue: VecDeque<(RecordNumber, Waiting)>,
     connacks: usize,
     publishes: usize,
     aliases: usize,
@@ -44,7 +53,10 @@ impl Order {
                 let is_stopped = delivery.topic_alias.is_some() && held.aliases > 0;
                 !is_stopped && held.lets_pass(delivery.qos)
             }
-            Output::Written(piece) => held.lets_pass(piece.qos()),
+            Output::Written(piece) => match piece.kind() {
+                Kind::Publish(_, qos) => held.lets_pass(qos),
+                Kind::Ack => false,
+            },
             Output::Packet(Reply::PingResp | Reply::Disconnect(_)) | Output::Close => true,
             Output::Packet(_) => false,
         }
@@ -54,21 +66,29 @@ impl Order {
     pub fn hold(&mut self, until: RecordNumber, output: Output) {
         let held = self.0.get_or_insert_with(Held::with_room);
         held.count(&output, |count| *count += 1);
-        held.queue.push_back((until, output));
+        held.queue.push_back((until, Waiting::Output(output)));
+    }
+
+    /// The same for acknowledgements that are encoded.
+    pub fn hold_acks(&mut self, until: RecordNumber, acks: &[u8]) {
+        let held = self.0.get_or_insert_with(Held::with_room);
+        held.queue.push_back((until, Waiting::Acks(acks.to_vec())));
     }
 
     /// What may leave next when all up to `committed` is on disk.
-    pub fn pop(&mut self, committed: RecordNumber) -> Option<Output> {
+    pub fn pop(&mut self, committed: RecordNumber) -> Option<Waiting> {
         let held = self.0.as_mut()?;
         if held.queue.front()?.0 > committed {
             return None;
         }
-        let (_, output) = held.queue.pop_front()?;
-        held.count(&output, |count| *count -= 1);
+        let (_, waiting) = held.queue.pop_front()?;
+        if let Waiting::Output(output) = &waiting {
+            held.count(output, |count| *count -= 1);
+        }
         if held.queue.is_empty() {
             self.0 = None;
         }
-        Some(output)
+        Some(waiting)
     }
 
     /// Drops what waits.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{context, encoded};
 use crate::mqtt::Version::{self, V5, V31, V311};
 use crate::mqtt::codec::DecodeError::*;
-use crate::mqtt::codec::{client, encode, publish_size};
+use crate::mqtt::codec::{client, encode, plain_ack, publish_size};
 use crate::mqtt::reply::{Ack, AckList, ConnAck, Disconnect, EncodeContext, TopicAlias};
 use crate::mqtt::{Delivery, Message, PacketId, QoS, ReasonCode, Reply};
 use crate::time::Timestamp;
@@ -80,7 +80,7 @@ fn acknowledgements() {
     written(&Reply::PubAck(success.clone()), V5, 100, b"\x40\x02\x01\x02");
     written(&Reply::PubRec(success.clone()), V311, 100, b"\x50\x02\x01\x02");
     written(&Reply::PubRel(success.clone()), V5, 100, b"\x62\x02\x01\x02");
-    written(&Reply::PubComp(success), V311, 100, b"\x70\x02\x01\x02");
+    written(&Reply::PubComp(success.clone()), V311, 100, b"\x70\x02\x01\x02");
     let quota = Reply::PubRec(ack(ReasonCode::QUOTA_EXCEEDED, None));
     written(&quota, V5, 100, b"\x50\x03\x01\x02\x97");
     written(&quota, V311, 100, b"\x50\x02\x01\x02");
@@ -93,6 +93,17 @@ fn acknowledgements() {
     written(&fine, V5, 11, b"\x40\x09\x01\x02\x00\x05\x1F\x00\x02ok");
     written(&fine, V5, 10, b"\x40\x02\x01\x02");
     written(&Reply::PingResp, V5, 100, b"\xD0\x00");
+    for (reply, plain) in [
+        (Reply::PubAck(success.clone()), Some([0x40, 2, 1, 2])),
+        (Reply::PubRec(success.clone()), Some([0x50, 2, 1, 2])),
+        (Reply::PubRel(success.clone()), Some([0x62, 2, 1, 2])),
+        (Reply::PubComp(success), Some([0x70, 2, 1, 2])),
+        (quota, None),
+        (fine, None),
+        (Reply::UnsubAck(list(&[0], None)), None),
+    ] {
+        assert_eq!(plain_ack(&reply), plain, "{reply:?}");
+    }
 }
 
 #[test]

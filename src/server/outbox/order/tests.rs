@@ -75,6 +75,7 @@ fn output(name: &str) -> Output {
         "qos0'" => written(QoS::AtMostOnce),
         "qos1'" => written(QoS::AtLeastOnce),
         "qos2'" => written(QoS::ExactlyOnce),
+        "ack'" => Output::Written(Encoded::default().ack([0x40, 2, 0, 1])),
         _ => panic!("no output is named {name}"),
     }
 }
@@ -84,11 +85,11 @@ fn what_may_pass_what_is_held() {
     let table = "
         held       | passes                                          | waits
                    | connack puback pubrel qos0 qos1 qos2 pingresp close |
-                   | qos0' qos1' qos2'                               |
+                   | qos0' qos1' qos2' ack'                          |
         connack    |                                                 | qos0 pingresp disconnect
-        connack    |                                                 | close qos0' qos1' qos2'
+        connack    |                                                 | close qos0' qos1' qos2' ack'
         puback     | qos0 qos1 pingresp disconnect close qos1+alias  | puback pubrel qos2
-        puback     | qos0' qos1'                                     | qos2'
+        puback     | qos0' qos1'                                     | qos2' ack'
         pubrel     | qos0 qos1 pingresp disconnect close             | puback pubrel qos2
         qos2       | qos0 pingresp disconnect close qos0+alias qos0' | qos1 qos2 puback pubrel qos1'
         qos1       | qos0 pingresp disconnect close qos0'            | qos1 qos1+alias puback qos1'
@@ -114,16 +115,19 @@ fn what_may_pass_what_is_held() {
 
 #[test]
 fn leaves_from_the_front_as_far_as_the_disk_is() {
+    let waiting = |name| Some(Waiting::Output(output(name)));
     let mut order = Order::default();
     order.hold(RecordNumber(5), output("puback"));
     order.hold(RecordNumber(0), output("qos2"));
+    order.hold_acks(RecordNumber(6), &[0x40, 2, 0, 1]);
     order.hold(RecordNumber(7), output("pubrel"));
     assert_eq!(order.pop(RecordNumber(4)), None);
-    assert_eq!(order.pop(RecordNumber(5)), Some(output("puback")));
-    assert_eq!(order.pop(RecordNumber(5)), Some(output("qos2")));
-    assert_eq!(order.pop(RecordNumber(6)), None);
+    assert_eq!(order.pop(RecordNumber(5)), waiting("puback"));
+    assert_eq!(order.pop(RecordNumber(5)), waiting("qos2"));
+    assert_eq!(order.pop(RecordNumber(5)), None);
+    assert_eq!(order.pop(RecordNumber(6)), Some(Waiting::Acks(vec![0x40, 2, 0, 1])));
     assert!(!order.is_empty());
-    assert_eq!(order.pop(RecordNumber(9)), Some(output("pubrel")));
+    assert_eq!(order.pop(RecordNumber(9)), waiting("pubrel"));
     assert!(order.is_empty());
     assert_eq!(order.pop(RecordNumber(9)), None);
 }
