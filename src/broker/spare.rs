@@ -9,33 +9,44 @@ use bytes::Bytes;
 
 use crate::mqtt::Message;
 
-/// Messages whose memory is kept.
-const ROOM: usize = 64;
+/// Messages whose memory is kept: as many as a commit of small ones lets go at a time.
+const ROOM: usize = 1024;
 /// Bytes of a payload whose memory is kept.
 const PAYLOAD: usize = 1024;
+/// Bytes of the payloads of all of them; the memory of each may have room for more, up to
+/// [`PAYLOAD`].
+const PAYLOADS: usize = 128 * 1024;
 
 /// Memory for messages.
 #[derive(Debug, Default)]
-pub(super) struct Spare(Vec<Arc<Message>>);
+pub(super) struct Spare {
+    messages: Vec<Arc<Message>>,
+    /// Bytes of their payloads.
+    bytes: usize,
+}
 
 impl Spare {
     /// Keeps the memory of a message that its owner is done with, if it was the last one.
     pub(super) fn keep(&mut self, mut message: Arc<Message>) {
         // A payload with properties is a part of a larger piece of memory.
-        let is_small = message.payload.len() <= PAYLOAD && message.properties.is_empty();
-        if is_small && self.0.len() < ROOM && Arc::get_mut(&mut message).is_some() {
-            self.0.push(message);
+        let size = message.payload.len();
+        let is_small = size <= PAYLOAD && message.properties.is_empty();
+        let is_room = self.messages.len() < ROOM && self.bytes + size <= PAYLOADS;
+        if is_small && is_room && Arc::get_mut(&mut message).is_some() {
+            self.bytes += size;
+            self.messages.push(message);
         }
     }
 
     /// What `make` makes, in spare memory where there is some. `make` gets a payload to be written
     /// over.
     pub(super) fn message(&mut self, make: impl FnOnce(Bytes) -> Message) -> Arc<Message> {
-        let Some(mut spare) = self.0.pop() else {
+        let Some(mut spare) = self.messages.pop() else {
             return Arc::new(make(Bytes::new()));
         };
         let message = Arc::get_mut(&mut spare).expect("nobody else has it");
         let payload = std::mem::take(&mut message.payload);
+        self.bytes -= payload.len();
         *message = make(payload);
         spare
     }
@@ -100,10 +111,16 @@ mod tests {
     fn what_is_kept_is_little() {
         let mut spare = Spare::default();
         spare.keep(Arc::new(message(&[0; PAYLOAD + 1], Bytes::new())));
-        assert!(spare.0.is_empty());
-        for _ in 0..2 * ROOM {
-            spare.keep(Arc::new(message(&[0; PAYLOAD], Bytes::new())));
+        assert!(spare.messages.is_empty());
+        for (size, count) in [(PAYLOAD, PAYLOADS / PAYLOAD), (10, ROOM)] {
+            for _ in 0..2 * ROOM {
+                spare.keep(Arc::new(message(&vec![0; size], Bytes::new())));
+            }
+            assert_eq!(spare.messages.len(), count);
+            for _ in 0..count {
+                spare.message(|bytes| message(b"", bytes));
+            }
+            assert_eq!((spare.messages.len(), spare.bytes), (0, 0));
         }
-        assert_eq!(spare.0.len(), ROOM);
     }
 }
