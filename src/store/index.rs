@@ -85,6 +85,9 @@ pub(super) enum Source {
 pub(super) struct Index {
     bodies: Bodies,
     queues: Map<OwnerId, Rows<Entry>>,
+    /// Owners whose last copy in the log went since the last [`settle`](Self::settle). At a high
+    /// rate more come before.
+    emptied: Vec<OwnerId>,
     received: Map<SessionId, BTreeMap<PacketId, u64>>,
     segments: VecDeque<Segment>,
     bytes: u64,
@@ -208,8 +211,13 @@ impl Index {
         }
     }
 
-    /// Ends a batch: bodies that no copy refers to are not kept.
+    /// Ends a batch: bodies that no copy refers to, and queues without copies, are not kept.
     pub(super) fn settle(&mut self) {
+        for owner in self.emptied.drain(..) {
+            if self.queues.get(&owner).is_some_and(Rows::is_empty) {
+                self.queues.remove(&owner);
+            }
+        }
         let mut bodies = std::mem::take(&mut self.bodies);
         bodies.settle(|place| self.count(Some(place.segment), place.len, false));
         self.bodies = bodies;
@@ -385,7 +393,7 @@ impl Index {
         };
         let removed = queue.remove(message);
         if queue.is_empty() {
-            self.queues.remove(&owner);
+            self.emptied.push(owner);
         }
         let is_there = removed.is_some();
         if let Some(entry) = removed {

@@ -4,8 +4,8 @@
 //! a queue in order costs a few steps a copy, however long it is, and one that is not costs no
 //! more than a block.
 //!
-//! Invariant: no block is empty or longer than [`BLOCK`]; ids ascend in each and from one to the
-//! next.
+//! Invariant: no block is longer than [`BLOCK`], and none is empty but a single one, which keeps its
+//! memory for the rows to come; ids ascend in each and from one to the next.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -32,7 +32,7 @@ impl<T> Default for Rows<T> {
 impl<T> Rows<T> {
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.blocks.front().is_none_or(VecDeque::is_empty)
     }
 
     /// The row of a message.
@@ -80,7 +80,7 @@ impl<T> Rows<T> {
         let at = self.block_of(id);
         let block = self.blocks.get_mut(at)?;
         let (_, row) = block.remove(position(block, id).ok()?)?;
-        if block.is_empty() {
+        if block.is_empty() && self.blocks.len() > 1 {
             self.blocks.remove(at);
         }
         Some(row)
@@ -143,7 +143,8 @@ mod tests {
 
     impl<T> Rows<T> {
         fn check(&self) {
-            assert!(self.blocks.iter().all(|block| (1..=BLOCK).contains(&block.len())));
+            let least = usize::from(self.blocks.len() > 1);
+            assert!(self.blocks.iter().all(|block| (least..=BLOCK).contains(&block.len())));
             assert!(self.iter().map(|(id, _)| id).is_sorted_by(|one, other| one < other));
         }
     }
@@ -190,6 +191,17 @@ mod tests {
         assert_eq!(rows.blocks.len(), 1000_usize.div_ceil(BLOCK));
         (0..1000).for_each(|id| assert_eq!(rows.remove(MessageId(id)), Some(id)));
         assert!(rows.is_empty());
+    }
+
+    #[test]
+    fn the_last_block_keeps_its_memory() {
+        let mut rows = Rows::default();
+        (0..300).for_each(|id| assert_eq!(rows.insert(MessageId(id), id), None));
+        (0..300).for_each(|id| assert_eq!(rows.remove(MessageId(id)), Some(id)));
+        assert!(rows.is_empty());
+        let room = rows.blocks[0].capacity();
+        (300..310).for_each(|id| assert_eq!(rows.insert(MessageId(id), id), None));
+        assert_eq!((rows.blocks.len(), rows.blocks[0].capacity()), (1, room));
     }
 
     #[test]
