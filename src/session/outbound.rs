@@ -249,7 +249,11 @@ impl Outbound {
     /// span more than one round of Packet Identifiers.
     fn position(&self, id: PacketId) -> Option<usize> {
         let (front, back) = (self.in_flight.front()?.ordinal, self.in_flight.back()?.ordinal);
-        let (id, first) = (u64::from(id.get()), u64::from(packet_id(front).get()));
+        let first = packet_id(front);
+        if id == first {
+            return Some(0); // As clients mostly do, it acknowledges in order.
+        }
+        let (id, first) = (u64::from(id.get()), u64::from(first.get()));
         let distance = if id >= first { id - first } else { id + 65_535 - first };
         let mut candidate = front + distance;
         while candidate <= back {
