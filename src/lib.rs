@@ -90,8 +90,10 @@
 //! Who brings output to a connection writes it at the end of the turn; where several bring some at
 //! a time, its own task does (`server/outbox/crowd`).
 //!
-//! A QoS 0 PUBLISH that nobody has to keep goes a shorter way: `broker/pass_on` encodes it into the
-//! turn, out of the read buffer, and the engine copies these bytes to the outboxes.
+//! Packets whose bytes are the same whenever they leave, which are most, are encoded into the turn
+//! where `session/link` says them, and the engine copies these bytes to the outboxes. A QoS 0
+//! PUBLISH that nobody has to keep goes a shorter way: `broker/pass_on` encodes it out of the read
+//! buffer, once for all.
 //!
 //! # Floors
 //!

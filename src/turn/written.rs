@@ -1,4 +1,6 @@
-//! Packets that the core encodes itself, as they leave at once, for the world to copy.
+//! Packets that the core encodes itself, for the world to copy.
+//!
+//! Invariant: their bytes are the same whenever they leave.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! A PUBLISH to many subscribers is encoded for two of them; the others get a copy, with their own
-//! Packet Identifier.
+//! A PUBLISH to many subscribers that the core did not encode is encoded for two of them; others
+//! get a copy, with their own Packet Identifier.
 //!
 //! Invariant: the bytes are of this turn, as an encoded Message Expiry Interval is of its time.
 
