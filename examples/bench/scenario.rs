@@ -90,8 +90,21 @@ const BASE: Scenario = Scenario {
     mosquitto: "",
 };
 
+const OFFLINE: Scenario = Scenario {
+    name: "offline",
+    what: "256 bytes at QoS 1 to 50 persistent sessions that are away, then what they take when \
+           they are back",
+    messages: 100_000,
+    quick: 10_000,
+    load: Load::Offline(Shape { size: 256, qos: 1, persistent: true, ..PAIRS }),
+    kedgemq: "[limits]\nqueue_messages = 100000000\nqueue_bytes = \"64GiB\"\n\
+              disk_bytes = \"64GiB\"\n",
+    mosquitto: "max_queued_messages 0\n",
+    ..BASE
+};
+
 /// All of them, in the order of the output.
-pub(crate) const SCENARIOS: [Scenario; 20] = [
+pub(crate) const SCENARIOS: [Scenario; 21] = [
     BASE,
     Scenario {
         name: "pairs-qos0-burst",
@@ -174,17 +187,12 @@ pub(crate) const SCENARIOS: [Scenario; 20] = [
         load: Load::Exchange(Shape { topics: 2000, ..PAIRS }),
         ..BASE
     },
+    OFFLINE,
     Scenario {
-        name: "offline",
-        what: "256 bytes at QoS 1 to 10 persistent sessions that are away, then what they take \
-               when they are back",
-        messages: 100_000,
-        quick: 10_000,
+        name: "offline-few",
+        what: "the same with 10 publishers and sessions: fewer messages share a commit",
         load: Load::Offline(Shape { size: 256, persistent: true, ..FEW }),
-        kedgemq: "[limits]\nqueue_messages = 100000000\nqueue_bytes = \"64GiB\"\n\
-                  disk_bytes = \"64GiB\"\n",
-        mosquitto: "max_queued_messages 0\n",
-        ..BASE
+        ..OFFLINE
     },
     Scenario {
         name: "steady",
