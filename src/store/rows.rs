@@ -4,8 +4,8 @@
 //! a queue in order costs a few steps a copy, however long it is, and one that is not costs no
 //! more than a block.
 //!
-//! Invariant: no block is longer than [`BLOCK`], and none is empty but a single one, which keeps its
-//! memory for the rows to come; ids ascend in each and from one to the next.
+//! Invariant: no block is longer than [`BLOCK`], and none is empty but a single one, which keeps
+//! its memory for the rows to come; ids ascend in each and from one to the next.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
