@@ -227,6 +227,7 @@ pub(super) fn watch_acks(session: &mut Session, limits: &Limits, timers: &mut Ti
     let outbound = session.outbound.present();
     if let Some(oldest) = outbound.and_then(Outbound::oldest_unacknowledged) {
         link.ack_watched = true;
-        timers.set(oldest.sent_at + timeout, Timer::AckTimeout(link.id));
+        link.ack_due = oldest.sent_at + timeout;
+        timers.set(link.ack_due, Timer::AckTimeout(link.id));
     }
 }

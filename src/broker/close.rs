@@ -169,6 +169,7 @@ impl Broker {
         let groups = session.more.groups.clone();
         self.fold_groups(&groups);
         self.connected -= 1;
+        self.timers.forget_link(&link);
         super::sys::count(&link, &mut self.counters);
         if expiry == 0 {
             return self.end_session(id, EndCause::Expired, now, turn);

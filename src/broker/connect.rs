@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::timer::Timer;
 use crate::auth::{Admission, Identity, Who};
 use crate::mqtt::packet::Connect;
 use crate::mqtt::reply::{ConnAck, Reply};
@@ -50,9 +49,9 @@ impl Broker {
         }
         self.take_over(id, &client_id, connect.clean_start, now, turn);
         let (session_id, session_present) = self.attach(&client_id, connect);
-        let link = self.new_link(id, connect, now);
+        let mut link = self.new_link(id, connect, now);
         let keep_alive = link.keep_alive;
-        let silent_until = link.silent_until();
+        self.timers.watch_silence(&mut link);
         let will = connect.will.as_ref().map(|will| Box::new(self.to_will(will, now)));
         let session = self.session(session_id);
         session.user.clone_from(&who.user);
@@ -65,9 +64,6 @@ impl Broker {
             session.record_self(turn);
         }
         self.enlist(id, session_id);
-        if let Some(at) = silent_until {
-            self.timers.set(at, Timer::KeepAlive(id));
-        }
 
         let connack = Reply::ConnAck(Box::new(ConnAck { session_present, ..connack }));
         let until = self.last_ended;

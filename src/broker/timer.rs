@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Broker;
 use crate::mqtt::ReasonCode;
 use crate::session::Session;
+use crate::session::link::Link;
 use crate::time::Timestamp;
 use crate::turn::{ConnectionId, DeadId, EndCause, OwnerId, SessionId, Turn};
 
@@ -69,8 +70,28 @@ impl Timers {
         }
     }
 
+    /// Wakes when the client may have been silent for too long.
+    pub(super) fn watch_silence(&mut self, link: &mut Link) {
+        if let Some(at) = link.silent_until() {
+            link.silence_due = at;
+            self.set(at, Timer::KeepAlive(link.id));
+        }
+    }
+
+    /// Removes what watches a client while it is connected: where it comes and goes all the time,
+    /// that would add up as well.
+    pub(super) fn forget_link(&mut self, link: &Link) {
+        self.due.remove(&(link.silence_due, Timer::KeepAlive(link.id)));
+        self.due.remove(&(link.ack_due, Timer::AckTimeout(link.id)));
+    }
+
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
     }
 
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
@@ -117,7 +138,7 @@ impl Broker {
             return;
         };
         if until > now {
-            self.timers.set(until, Timer::KeepAlive(id));
+            self.timers.watch_silence(link);
         } else {
             let why = "no packet for one and a half Keep Alives".into();
             self.dismiss(session_id, ReasonCode::KEEP_ALIVE_TIMEOUT, why, now, turn);
@@ -137,3 +158,6 @@ impl Broker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,8 +46,12 @@ pub struct Link {
     pub payload_in: u64,
     /// Bytes of the payloads of those to the client.
     pub payload_out: u64,
+    /// When the timer wakes that looks after its Keep Alive, where that is on.
+    pub silence_due: Timestamp,
     /// Whether a timer looks after its oldest unacknowledged message.
     pub ack_watched: bool,
+    /// When that one wakes.
+    pub ack_due: Timestamp,
     /// Whether its outbox is over its limit.
     pub outbox_full: bool,
     /// Where the client takes Topic Aliases.
@@ -73,7 +77,9 @@ impl Link {
             messages_out: 0,
             payload_in: 0,
             payload_out: 0,
+            silence_due: now,
             ack_watched: false,
+            ack_due: now,
             outbox_full: false,
             aliases: None,
         }

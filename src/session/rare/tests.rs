@@ -2,6 +2,7 @@ use super::*;
 use crate::mqtt::Version;
 use crate::mqtt::packet::PacketId;
 use crate::session::Session;
+use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::queue::{Queue, Totals};
 use crate::turn::{Backlog, MessageId, RecordNumber};
@@ -22,6 +23,7 @@ fn boxes(session: &mut Session) -> [bool; 4] {
 #[test]
 fn an_idle_session_is_small() {
     assert!(size_of::<Session>() <= 152, "{} bytes", size_of::<Session>());
+    assert!(size_of::<Link>() <= 120, "{} bytes", size_of::<Link>());
     assert!(size_of::<Outbound>() <= 104, "{} bytes", size_of::<Outbound>());
 }
 
