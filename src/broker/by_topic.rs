@@ -140,7 +140,7 @@ impl Broker {
             group.by_topic.blocked = None;
         } else if group.by_topic.blocked.is_none() {
             group.by_topic.blocked = Some(now);
-            self.timers.set(now + patience, Timer::Stall(id));
+            self.timers.set_single(now + patience, Timer::Stall(id));
         }
     }
 
@@ -153,8 +153,11 @@ impl Broker {
             return;
         };
         let ByTopic { stalled, blocked, .. } = &mut group.by_topic;
-        if blocked.is_none_or(|since| since + patience > now) {
+        let Some(since) = *blocked else {
             return;
+        };
+        if since + patience > now {
+            return self.timers.set_single(since + patience, Timer::Stall(id));
         }
         *blocked = None;
         let holds_up = |id: &SessionId| {

@@ -193,6 +193,7 @@ impl Broker {
         let mut session = self.sessions.remove(&id).expect("only a session that is there ends");
         self.clients.remove(&session.client_id);
         self.timers.forget(&session);
+        self.timers.forget_queue(id);
         if cause == EndCause::Expired && session.expiry > 0 {
             self.counters.sessions_expired += 1;
         }

@@ -299,6 +299,7 @@ impl Broker {
     pub(super) fn forget_letter(&mut self, id: DeadId, turn: &mut Turn) {
         if let Some(index) = self.cemetery.kept.remove(&id) {
             self.cemetery.kept_bytes -= u64::from(index.size);
+            self.timers.forget_retry(&index);
             turn.record(Record::DeadForgotten { id });
         }
     }

@@ -203,8 +203,8 @@ impl Broker {
             |death| self.deaths.push_back(death),
             turn,
         );
-        self.watch_expiry(owner);
         self.dispatch(owner, now, turn);
+        self.watch_expiry(owner);
     }
 
     fn deliver_qos0_to_group(

@@ -154,7 +154,7 @@ impl Broker {
                 self.doomed.push(Batch { owner, name, reason, copies, rest: None });
             }
         }
-        self.timers.set(now, Timer::Burial);
+        self.timers.set_single(now, Timer::Burial);
     }
 
     /// An owner ended: what waited for it dies, in slices, until nothing of it is left.
@@ -191,7 +191,7 @@ impl Broker {
         let last = if is_ended { MessageId(u64::MAX) } else { MessageId(self.last_message) };
         let rest = Some(Rest { filters, stored, next, last, is_ended });
         self.doomed.push(Batch { owner, name, reason, copies, rest });
-        self.timers.set(now, Timer::Burial);
+        self.timers.set_single(now, Timer::Burial);
     }
 
     /// The next slice of the doomed.
@@ -215,7 +215,7 @@ impl Broker {
             }
             self.bury_first(now, turn);
         }
-        self.timers.set(now, Timer::Burial);
+        self.timers.set_single(now, Timer::Burial);
     }
 
     /// The first copy of the first batch dies, or the batch is done.

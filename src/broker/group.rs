@@ -110,6 +110,7 @@ impl Broker {
         let name = self.owner_name(id);
         let mut group = self.groups.remove(&id).expect("the caller looked it up");
         self.group_ids.remove(&group.filter);
+        self.timers.forget_queue(id);
         self.subscriptions.remove(inner_filter(&group.filter), id);
         if group.stored {
             turn.record(Record::GroupEnded { owner: id, cause, at: now });
@@ -155,6 +156,7 @@ impl Broker {
             turn.record(Record::Queued(sent.entry.as_copy(owner, None)));
         }
         group.queue.put_back(sent.entry, &mut self.totals);
+        self.watch_expiry(owner);
     }
 
     /// Sends what waits in a group to the members that can take it.

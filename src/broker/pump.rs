@@ -153,7 +153,7 @@ impl Broker {
         let pause = (queue.len() as u64 / COPIES_A_MS).max(1);
         if let Some(at) = queue.soonest_expiry().filter(|_| !queue.is_waiting()) {
             let at = Timestamp(at.0.checked_next_multiple_of(pause).unwrap_or(u64::MAX));
-            self.timers.set(at, Timer::QueueExpiry(owner));
+            self.timers.set_single(at, Timer::QueueExpiry(owner));
         }
     }
 

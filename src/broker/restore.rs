@@ -31,17 +31,17 @@ impl Broker {
         for (owner, entry, is_delivered) in std::mem::take(&mut restoring.orphans) {
             let death = Death::new(owner, true, entry, DeadReason::SessionExpired);
             self.deaths.push_back(if is_delivered { death.of_delivered() } else { death });
-            self.timers.set(now, Timer::Burial);
+            self.timers.set_single(now, Timer::Burial);
         }
         for id in restoring.sessions.clone() {
             self.restore_timers(id, now);
         }
         for id in std::mem::take(&mut restoring.groups) {
-            self.watch_expiry(id);
             if self.groups.get(&id).is_some_and(|group| group.members.is_empty()) {
                 // Its last stored member went, and the transient ones with the earlier run.
                 self.restore_ended(id, EndCause::Expired, &mut restoring, now);
             }
+            self.watch_expiry(id);
         }
     }
 

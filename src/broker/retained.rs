@@ -83,7 +83,7 @@ impl Broker {
             session.more.retained_pending.push_front(pending);
         }
         if !session.more.retained_pending.is_empty() {
-            self.timers.set(now, Timer::Retained(id));
+            self.timers.set_single(now, Timer::Retained(id));
         }
     }
 

@@ -1,7 +1,11 @@
 //! Every reason to wake up, in one table. A timer that is not wanted any more may be there still:
-//! whoever it wakes looks whether it is time. Only those that may be weeks away are removed.
+//! whoever it wakes looks whether it is time.
+//!
+//! Invariant: whatever clients do, there are no more than a few for each connection, session, share
+//! group and letter: what goes takes those with it that may be weeks away, and of what is set again
+//! and again there is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Broker;
@@ -9,7 +13,7 @@ use crate::mqtt::ReasonCode;
 use crate::session::Session;
 use crate::session::link::Link;
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, DeadId, EndCause, OwnerId, SessionId, Turn};
+use crate::turn::{ConnectionId, DeadId, DeadIndex, EndCause, OwnerId, SessionId, Turn};
 
 /// Between two summaries of what could not be delivered.
 pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
@@ -51,11 +55,27 @@ pub(super) enum Timer {
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(Timestamp, Timer)>,
+    /// When those wake of which there is one.
+    single: BTreeMap<Timer, Timestamp>,
 }
 
 impl Timers {
-    /// Wakes at `at`, or at the next chance after.
+    /// Wakes at `at`, or at the next chance after. Who sets it knows whether it is there.
     pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
+        self.due.insert((at, timer));
+    }
+
+    /// Wakes at `at`, or sooner: there is one such timer, however often it is set. Whoever it wakes
+    /// too soon sets it again.
+    pub(super) fn set_single(&mut self, at: Timestamp, timer: Timer) {
+        let known = self.single.get(&timer).copied();
+        if known.is_some_and(|known| known <= at) {
+            return;
+        }
+        if let Some(later) = known {
+            self.due.remove(&(later, timer));
+        }
+        self.single.insert(timer, at);
         self.due.insert((at, timer));
     }
 
@@ -85,6 +105,23 @@ impl Timers {
         self.due.remove(&(link.ack_due, Timer::AckTimeout(link.id)));
     }
 
+    /// Removes what looks after the queue of an owner that ends.
+    pub(super) fn forget_queue(&mut self, owner: OwnerId) {
+        for timer in [Timer::QueueExpiry(owner), Timer::Stall(owner), Timer::Retained(owner)] {
+            if let Some(at) = self.single.remove(&timer) {
+                self.due.remove(&(at, timer));
+            }
+        }
+    }
+
+    /// Removes what waits to redrive a letter that goes before: where letters come and go, those
+    /// would be more than the letters that are kept.
+    pub(super) fn forget_retry(&mut self, letter: &DeadIndex) {
+        if let Some(at) = letter.retry {
+            self.due.remove(&(at, Timer::Retry(letter.id)));
+        }
+    }
+
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -100,6 +137,7 @@ impl Timers {
             return None;
         }
         self.due.pop_first();
+        self.single.remove(&timer);
         Some(timer)
     }
 }
