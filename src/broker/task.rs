@@ -69,7 +69,7 @@ impl Broker {
         }
         turn.record(Record::Task(Box::new(task.clone())));
         self.tasks.current = Some(task);
-        self.timers.set(now, Timer::Task);
+        self.timers.set_single(now, Timer::Task);
         Some(self.tasks.last_id)
     }
 
@@ -88,7 +88,7 @@ impl Broker {
             self.tasks.ended = Some(task);
         } else {
             self.tasks.current = Some(task);
-            self.timers.set(now, Timer::Task);
+            self.timers.set_single(now, Timer::Task);
         }
     }
 
@@ -143,7 +143,7 @@ impl Broker {
         turn.record(Record::Task(Box::new(task)));
         // Letters that are not meant take no time.
         let pause = if rate == 0 { Duration::ZERO } else { Duration::from_secs(1) * acted / rate };
-        self.timers.set(now + pause, Timer::Task);
+        self.timers.set_single(now + pause, Timer::Task);
     }
 
     /// Whether the letter could be dealt with.

@@ -8,7 +8,7 @@ use crate::mqtt::packet::{
     Unsubscribe,
 };
 use crate::mqtt::{Packet, QoS, Version};
-use crate::turn::{CloseCause, DeadReason};
+use crate::turn::{Action, CloseCause, DeadReason, LetterFilter, Letters, Record};
 
 const START: Timestamp = Timestamp(0);
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,8 +99,25 @@ impl Rig {
         while let Some(at) = self.broker.next_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.broker.handle_timeout(self.now, &mut self.turn);
+            self.answer();
         }
         self.now = until;
+    }
+
+    /// The letters come that are asked for.
+    fn answer(&mut self) {
+        for load in std::mem::take(&mut self.turn.letters) {
+            let range = load.first..=load.last;
+            let letters = self.turn.records.iter().filter_map(|record| match record {
+                Record::Dead(letter) if range.contains(&letter.id) => Some((**letter).clone()),
+                _ => None,
+            });
+            let mut letters: Vec<_> = letters.collect();
+            let has_more = letters.len() > load.count as usize;
+            letters.truncate(load.count as usize);
+            let letters = Letters { load, letters, has_more };
+            self.broker.handle_letters(&letters, self.now, &mut self.turn);
+        }
     }
 
     fn timers(&self) -> usize {
@@ -334,4 +351,27 @@ fn what_is_due_at_once_is_due_once() {
     assert_eq!(rig.timers(), 1);
     rig.pass(SECOND);
     assert_eq!(rig.timers(), 0);
+}
+
+/// Their timers would each bring it letters.
+#[test]
+fn a_task_keeps_its_rate_after_others_that_were_cancelled() {
+    let mut rig = Rig::new(|_| {});
+    let id = rig.connect(0, "c", 0);
+    rig.subscribe(id, "a");
+    for _ in 0..100 {
+        rig.publish(id, "a", None);
+        rig.acknowledge(id, ReasonCode::UNSPECIFIED_ERROR);
+    }
+    let before = rig.timers();
+    for _ in 0..5 {
+        let task = rig.broker.task().map(|task| task.id);
+        task.map(|task| rig.broker.handle_cancel(task, &mut rig.turn));
+        let (action, filter) = (Action::Republish, LetterFilter::default());
+        rig.broker.handle_task(action, filter, 1, rig.now, &mut rig.turn).unwrap();
+        rig.pass(Duration::from_millis(1));
+        assert_eq!(rig.timers(), before + 1);
+    }
+    rig.pass(10 * SECOND);
+    assert_eq!(rig.broker.task().unwrap().done, 11, "one at once, and one a second");
 }
