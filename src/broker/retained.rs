@@ -9,7 +9,7 @@ use super::timer::Timer;
 use crate::mqtt::packet::RetainHandling;
 use crate::mqtt::{Message, QoS};
 use crate::router::Target;
-use crate::session::{RetainedPending, Subscription};
+use crate::session::Subscription;
 use crate::time::Timestamp;
 use crate::turn::{Record, RecordNumber, SessionId, Turn};
 
@@ -35,26 +35,24 @@ impl Broker {
     pub(super) fn bring_retained(
         &mut self,
         id: SessionId,
-        filter: &Arc<str>,
-        subscription: &Subscription,
+        filter: Arc<str>,
+        handling: RetainHandling,
         is_new: bool,
     ) {
-        let wanted = match subscription.options.retain_handling {
+        let wanted = match handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
             RetainHandling::DoNotSend => false,
         };
         if wanted && !self.retained.is_empty() {
-            let (filter, subscription) = (filter.clone(), subscription.clone());
-            let pending = RetainedPending { filter, subscription, after: None };
-            self.session(id).more.retained_pending.push_back(pending);
+            self.session(id).more.retained_pending.begin(filter);
         }
     }
 
     /// A slice of the retained messages that a new subscription brings. A connection that ends
     /// meanwhile leaves the rest for the next.
     pub(super) fn send_retained(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = self.sessions.get(&id) else {
             return;
         };
         let is_ready = session.link.as_ref().is_some_and(|link| !link.outbox_full)
@@ -62,27 +60,26 @@ impl Broker {
         if !is_ready {
             return;
         }
-        let Some(mut pending) = session.more.retained_pending.pop_front() else {
+        let Some((filter, after)) = session.more.retained_pending.first() else {
             return;
         };
+        // As it is now: it may have been replaced since, without asking for them again.
+        let subscription = session.subscriptions.get(&filter);
+        let subscription = subscription.expect("what goes takes this along").clone();
         let mut found = Vec::new();
-        let after = pending.after.take();
-        pending.after =
-            self.retained.matching(&pending.filter, after.as_deref(), SLICE, &mut found);
+        let after = self.retained.matching(&filter, after.as_deref(), SLICE, &mut found);
         for message in &found {
             if message.expires().is_none_or(|at| at > now) {
-                self.deliver_retained(id, message, &pending.subscription, now, turn);
+                self.deliver_retained(id, message, &subscription, now, turn);
             } else {
                 let topic = message.topic.clone();
                 self.retained.set(topic.clone(), None);
                 turn.record(Record::Retained { topic, message: None, lazy: true });
             }
         }
-        let session = self.session(id);
-        if pending.after.is_some() {
-            session.more.retained_pending.push_front(pending);
-        }
-        if !session.more.retained_pending.is_empty() {
+        let pending = &mut self.session(id).more.retained_pending;
+        pending.advance(after);
+        if !pending.is_empty() {
             self.timers.set_single(now, Timer::Retained(id));
         }
     }

@@ -94,7 +94,7 @@ impl Broker {
             !self.subscriptions.insert(&filter, entry)
         };
         let session = self.session(id);
-        session.subscriptions.insert(filter.clone(), subscription.clone());
+        session.subscriptions.insert(filter.clone(), subscription);
         session.record(turn, || Record::Subscribed {
             session: id,
             filter: filter.clone(),
@@ -102,7 +102,7 @@ impl Broker {
             subscription_id,
         });
         if parts.share.is_none() {
-            self.bring_retained(id, &filter, &subscription, is_new);
+            self.bring_retained(id, filter, options.retain_handling, is_new);
         }
         Ok(ReasonCode(options.qos as u8))
     }
@@ -167,7 +167,7 @@ impl Broker {
             return ReasonCode::NO_SUBSCRIPTION_EXISTED;
         };
         if let Some(more) = session.more.present() {
-            more.retained_pending.retain(|pending| pending.filter != filter);
+            more.retained_pending.forget(&filter);
         }
         let (session_id, recorded) = (id, filter.clone());
         session.record(turn, || Record::Unsubscribed { session: session_id, filter: recorded });

@@ -2,7 +2,8 @@
 //! uses it now. Pure: it decides for one client; `broker` decides between many.
 //!
 //! Split by direction: `inbound` is what the client publishes, `queue` and `outbound` what it is
-//! sent, `link` the connection, `violation` what breaks it; `rare` keeps idle ones small.
+//! sent, `retained` what its subscriptions still bring; `link` is the connection, `violation` what
+//! breaks it; `rare` keeps idle ones small.
 //!
 //! Invariant: `newest` is the last record that speaks of this session; what must be durable
 //! before it is told waits for it.
@@ -13,6 +14,7 @@ pub mod outbound;
 pub mod packet_ids;
 pub mod queue;
 pub mod rare;
+pub mod retained;
 mod tail;
 pub mod violation;
 
@@ -77,17 +79,6 @@ pub struct Subscription {
     pub options: SubscriptionOptions,
     /// Subscription Identifier.
     pub id: Option<u32>,
-}
-
-/// A subscription whose retained messages are on their way.
-#[derive(Debug)]
-pub struct RetainedPending {
-    /// Topic Filter.
-    pub filter: Arc<str>,
-    /// How.
-    pub subscription: Subscription,
-    /// The topic after which to go on.
-    pub after: Option<Arc<str>>,
 }
 
 impl Session {

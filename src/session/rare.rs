@@ -4,11 +4,11 @@
 //!
 //! Invariant: whoever only looks, or only takes away, makes no box.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 
-use super::RetainedPending;
+use super::retained::RetainedPending;
 use crate::time::Timestamp;
 use crate::turn::OwnerId;
 
@@ -77,7 +77,7 @@ pub struct More {
     pub will_due: Option<Timestamp>,
     /// Retained messages that new subscriptions still bring, over its connections. They become
     /// copies, and stored, in slices, as its queue has room: a start forgets the rest.
-    pub retained_pending: VecDeque<RetainedPending>,
+    pub retained_pending: RetainedPending,
     /// The share groups it is a member of.
     pub groups: Vec<OwnerId>,
     /// Copies that died, or were dropped, since the broker started, by reason.
@@ -90,7 +90,7 @@ impl Blank for More {
     fn shared((): ()) -> &'static Self {
         static BLANK: More = More {
             will_due: None,
-            retained_pending: VecDeque::new(),
+            retained_pending: RetainedPending::new(),
             groups: Vec::new(),
             undelivered: BTreeMap::new(),
         };

@@ -1,6 +1,10 @@
 //! Retained messages and Retain Handling.
 
+use std::collections::BTreeSet;
+
+use kedgemq::mqtt::QoS;
 use kedgemq::mqtt::packet::{RetainHandling, SubscriptionOptions};
+use kedgemq::turn::ConnectionId;
 
 use crate::packets::*;
 use crate::rig::Rig;
@@ -180,7 +184,7 @@ fn many_retained_messages_come_in_full_through_a_small_window() {
     for connect in [v5("w").window(3), v5("s").stored().window(3)] {
         let watcher = rig.connect(connect);
         rig.subscribe(watcher, "a/#", 1);
-        let mut topics = std::collections::BTreeSet::new();
+        let mut topics = BTreeSet::new();
         loop {
             let got = rig.deliveries(watcher);
             if got.is_empty() {
@@ -250,7 +254,7 @@ fn a_session_that_loses_its_connection_gets_the_rest_when_it_comes_back() {
     }
     let client = rig.connect(v5("c").stored().window(10));
     rig.subscribe(client, "t/#", 1);
-    let mut got = std::collections::BTreeSet::new();
+    let mut got = BTreeSet::new();
     let mut client = Some(client);
     for round in 0..400 {
         let reader = client.take().unwrap_or_else(|| rig.connect(v5("c").stored().window(10)));
@@ -267,4 +271,71 @@ fn a_session_that_loses_its_connection_gets_the_rest_when_it_comes_back() {
         }
     }
     assert_eq!(got.len(), 3_000);
+}
+
+/// A broker that keeps `count` messages for topics below `a`, and one for `b`; and a client that
+/// subscribed to `a/#` at QoS 1 and acknowledges nothing, with how many it is owed by now.
+fn with_much_on_its_way(count: u16) -> (Rig, ConnectionId, usize) {
+    let mut rig = Rig::new();
+    let sender = rig.connect(v5("p"));
+    for n in 1..=count {
+        rig.publish(sender, keep(n, &format!("a/{n}"), "x"));
+    }
+    rig.publish(sender, keep(1, "b", "x"));
+    let watcher = rig.connect(v5("w").window(3));
+    rig.subscribe(watcher, "a/#", 1);
+    let view = rig.broker.session_view("w").expect("it is connected");
+    let owed = usize::try_from(view.queued + view.in_flight).expect("few");
+    assert!(owed < count.into(), "all are on their way");
+    (rig, watcher, owed)
+}
+
+/// Topic and QoS of all that comes, each acknowledged.
+fn take_all(rig: &mut Rig, client: ConnectionId) -> Vec<(String, QoS)> {
+    let mut all = Vec::new();
+    loop {
+        let got = rig.deliveries(client);
+        if got.is_empty() {
+            return all;
+        }
+        for delivery in got {
+            all.push((delivery.message.topic.to_string(), delivery.qos));
+            if let Some(packet_id) = delivery.packet_id {
+                rig.send(client, puback(packet_id.get()));
+            }
+        }
+    }
+}
+
+/// What comes after several SUBSCRIBEs is the answer to all of them, and keeps nothing else from
+/// coming.
+#[test]
+fn who_asks_again_before_all_came_gets_all_once_more() {
+    let (mut rig, watcher, owed) = with_much_on_its_way(1_500);
+    rig.subscribe(watcher, "b", 1);
+    for _ in 0..100 {
+        rig.subscribe(watcher, "a/#", 1);
+    }
+    let all = take_all(&mut rig, watcher);
+    assert_eq!(all.iter().position(|(topic, _)| topic == "b"), Some(owed));
+    let again: BTreeSet<_> = all[owed + 1..].iter().map(|(topic, _)| topic).collect();
+    assert_eq!((all.len(), again.len()), (owed + 1 + 1_500, 1_500));
+}
+
+#[test]
+fn what_is_still_to_come_comes_as_the_newest_subscribe_says() {
+    // [MQTT-3.8.4-3]
+    let (mut rig, watcher, owed) = with_much_on_its_way(1_500);
+    let lower = SubscriptionOptions { qos: QoS::AtMostOnce, ..handling(RetainHandling::DoNotSend) };
+    rig.subscribe_with(watcher, "a/#", lower, None);
+    let all = take_all(&mut rig, watcher);
+    let first = all.iter().filter(|(_, qos)| *qos == QoS::AtLeastOnce).count();
+    assert_eq!((first, all.len()), (owed, 1_500));
+}
+
+#[test]
+fn who_unsubscribes_gets_no_more_of_them() {
+    let (mut rig, watcher, owed) = with_much_on_its_way(1_500);
+    rig.send(watcher, unsubscribe(9, &["a/#"]));
+    assert_eq!(take_all(&mut rig, watcher).len(), owed);
 }
