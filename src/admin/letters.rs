@@ -132,7 +132,7 @@ fn walk(
         (first, last) = (first.max(id), id);
     }
     while first <= last {
-        let load = LetterLoad { first, last, count: READ, bytes: READ_BYTES };
+        let load = LetterLoad { first, last, count: READ, bytes: READ_BYTES, task: None };
         let read = snapshot.letters(load).map_err(|error| error.to_string())?;
         if !read.letters.iter().all(&mut *see) {
             return Ok(());

@@ -43,7 +43,7 @@ impl Broker {
     pub(super) fn retry(&self, id: DeadId, turn: &mut Turn) {
         if self.cemetery.is_kept(id) {
             let (count, bytes) = (1, u32::MAX);
-            turn.letters.push(LetterLoad { first: id, last: id, count, bytes });
+            turn.letters.push(LetterLoad { first: id, last: id, count, bytes, task: None });
         }
     }
 

@@ -1,5 +1,8 @@
 //! An operator's task over dead letters: one at a time, letter by letter, at a rate, going on after
 //! a restart from where its record says.
+//!
+//! Invariant: what a task acts on came for it: letters that another one asked for, which ended
+//! meanwhile, may lie behind letters that it has not seen yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +29,7 @@ pub(super) struct Tasks {
     current: Option<Task>,
     /// The last one that ended.
     ended: Option<Task>,
+    /// Only while a task is going on.
     load: Option<LetterLoad>,
 }
 
@@ -101,25 +105,25 @@ impl Broker {
         let count = if task.rate == 0 { SLICE } else { share.min(SLICE) };
         let first = task.filter.id.unwrap_or(DeadId(task.cursor.0 + 1));
         let last = task.filter.id.unwrap_or(task.last);
-        let load = LetterLoad { first, last, count, bytes: SLICE_BYTES };
+        let load = LetterLoad { first, last, count, bytes: SLICE_BYTES, task: Some(task.id) };
         self.tasks.load = Some(load);
         turn.letters.push(load);
     }
 
     /// Dead letters came.
     pub(super) fn letters(&mut self, letters: &Letters, now: Timestamp, turn: &mut Turn) {
-        if self.tasks.load == Some(letters.load) {
+        if letters.load.task.is_none() {
+            if let [letter] = &letters.letters[..] {
+                self.retry_loaded(letter, now, turn);
+            }
+        } else if self.tasks.load == Some(letters.load) {
             self.tasks.load = None;
             self.work(letters, now, turn);
-        } else if let [letter] = &letters.letters[..] {
-            self.retry_loaded(letter, now, turn);
-        }
+        } // Else the task was cancelled meanwhile.
     }
 
     fn work(&mut self, letters: &Letters, now: Timestamp, turn: &mut Turn) {
-        let Some(mut task) = self.tasks.current.take() else {
-            return; // Cancelled meanwhile.
-        };
+        let mut task = self.tasks.current.take().expect("a load goes with its task");
         let limit = task.filter.limit.unwrap_or(u64::MAX);
         let mut acted = 0_u32;
         for letter in &letters.letters {
@@ -176,6 +180,7 @@ impl Broker {
             let (done, left) = (task.done, task.left);
             turn.events.push(Event::TaskEnded { id: task.id, done, left });
             self.tasks.ended = Some(task);
+            self.tasks.load = None;
         }
     }
 }

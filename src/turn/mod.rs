@@ -275,6 +275,8 @@ pub struct LetterLoad {
     pub count: u32,
     /// Their [`Message::size`] together at most; the first comes whatever its size.
     pub bytes: u32,
+    /// For which [`Task`]: others may ask for the same letters.
+    pub task: Option<u64>,
 }
 
 /// The answer to a [`LetterLoad`].

@@ -110,6 +110,47 @@ fn one_task_at_a_time_and_it_can_be_cancelled() {
     assert!(rig.broker.task().is_none());
 }
 
+/// A task is cancelled while letters for it are on their way.
+fn cancel_with_letters_on_their_way(rig: &mut Rig, task: u64) {
+    assert_ne!(rig.waiting_loads(), 0);
+    assert!(rig.operate(|broker, _, turn| broker.handle_cancel(task, turn)));
+    rig.wait(1);
+}
+
+#[test]
+fn a_task_begins_with_the_first_letter_whatever_was_on_its_way_for_another() {
+    let mut rig = with_letters(600);
+    rig.delay_loads();
+    start(&mut rig, Action::Republish, LetterFilter::default(), 0);
+    rig.answer_loads();
+    assert_eq!(rig.broker.task().map(|task| task.done), Some(256));
+    cancel_with_letters_on_their_way(&mut rig, 1);
+    start(&mut rig, Action::Purge, LetterFilter::default(), 0);
+    rig.answer_loads();
+    rig.load_at_once();
+    rig.wait(1);
+    assert_eq!(rig.broker.ended_task().map(|task| task.done), Some(600));
+    assert!(rig.dead().is_empty());
+}
+
+#[test]
+fn a_task_acts_once_where_another_asked_for_the_same_letters() {
+    let mut rig = with_letters(300);
+    let reader = rig.connect(v5("reader"));
+    rig.subscribe(reader, "$dead/#", 0);
+    rig.delay_loads();
+    for task in 1..=3 {
+        start(&mut rig, Action::Republish, LetterFilter::default(), 0);
+        cancel_with_letters_on_their_way(&mut rig, task);
+    }
+    start(&mut rig, Action::Republish, LetterFilter::default(), 0);
+    assert_eq!(rig.waiting_loads(), 4);
+    rig.load_at_once();
+    rig.wait(1);
+    assert_eq!(rig.broker.ended_task().map(|task| (task.id, task.done)), Some((4, 300)));
+    assert_eq!(rig.lines(reader).len(), 300);
+}
+
 #[test]
 fn a_rate_counts_the_letters_that_are_meant() {
     let mut rig = with_letters(30);
@@ -288,6 +329,28 @@ fn a_retry_that_found_no_owner_is_over_and_told_once_also_after_a_crash() {
     assert_eq!(rig.lines(client), NOTHING, "what was left dead is not redriven by itself");
     assert_eq!(rig.lines(reader), NOTHING, "nobody hears of a letter twice");
     assert_eq!(rig.dead(), ["rejected c x"]);
+}
+
+/// A task was cancelled that had asked for it, too.
+#[test]
+fn a_retry_that_found_no_owner_is_told_once_whoever_else_asked_for_it() {
+    let mut rig = with_retry(1);
+    let reader = rig.connect(v5("reader"));
+    let client = rig.connect(v5("c").stored());
+    rig.subscribe(client, "a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "x"));
+    let id = rig.packet_id(client);
+    rig.send(client, Packet::PubAck(refusal(id, ReasonCode::UNSPECIFIED_ERROR)));
+    rig.operate(|broker, now, turn| broker.handle_delete("c", now, turn));
+    rig.subscribe(reader, "$dead/#", 0);
+    rig.delay_loads();
+    start(&mut rig, Action::Purge, LetterFilter::default(), 0);
+    cancel_with_letters_on_their_way(&mut rig, 1);
+    rig.wait(11);
+    assert_eq!(rig.waiting_loads(), 2);
+    rig.load_at_once();
+    assert_eq!(rig.lines(reader), ["PUBLISH $dead/rejected/c/a x q0"]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ fn a_snapshot_shows_the_queues_and_letters_that_are_stored() {
             load.count = 2;
             assert_eq!(snapshot.copies(load).unwrap(), model.loaded(load), "seed {seed}");
         }
-        let load =
-            LetterLoad { first: DeadId(0), last: DeadId(u64::MAX), count: 2, bytes: 1 << 30 };
+        let (first, last) = (DeadId(0), DeadId(u64::MAX));
+        let load = LetterLoad { first, last, count: 2, bytes: 1 << 30, task: None };
         let all = snapshot.letters(LetterLoad { count: u32::MAX, ..load }).unwrap();
         assert!(all.letters.iter().eq(model.dead.values()) && !all.has_more, "seed {seed}");
         let some = snapshot.letters(load).unwrap();

@@ -117,7 +117,8 @@ fn is_all_right(store: &Store, said: &Receiver<Said>, model: &Model, what: &str)
         }
     }
     let (first, last) = (DeadId(0), DeadId(u64::MAX));
-    store.ask(&mut vec![LetterLoad { first, last, count: u32::MAX, bytes: u32::MAX }]);
+    let (count, bytes) = (u32::MAX, u32::MAX);
+    store.ask(&mut vec![LetterLoad { first, last, count, bytes, task: None }]);
     match said.recv().unwrap() {
         Said::Letters(letters) => {
             assert!(letters.letters.iter().eq(model.dead.values()), "{what}: dead letters");
