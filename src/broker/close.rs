@@ -4,11 +4,13 @@
 //! comes for it later has an effect.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Broker;
 use super::connect::empty_connack;
 use super::dead_letter::Death;
 use super::doomed::Legacy;
+use super::leaving;
 use super::timer::Timer;
 use super::will::Testator;
 use crate::mqtt::packet::Disconnect;
@@ -200,12 +202,9 @@ impl Broker {
         if session.stored {
             self.last_ended = turn.record(Record::SessionEnded { session: id, cause, at: now });
         }
-        for filter in session.subscriptions.keys() {
-            if !filter.starts_with("$share/") {
-                self.subscriptions.remove(filter, id);
-            }
-        }
-        for filter in session.subscriptions.keys().filter(|f| f.starts_with("$share/")) {
+        let filters = Arc::new(std::mem::take(&mut session.subscriptions));
+        self.remove_subscriptions(id, &filters, now);
+        for filter in leaving::shared(&filters) {
             self.leave_group(filter, id, cause, now, turn);
         }
         let in_flight = session.outbound.present().map(Outbound::take_all).unwrap_or_default();
@@ -214,7 +213,6 @@ impl Broker {
         if let Some(queue) = session.queue.present() {
             copies.extend(queue.take_all(&mut self.totals));
         }
-        let filters = session.filters().cloned().collect();
         let (name, stored) = (session.client_id.clone(), session.stored);
         let legacy = Legacy { owner: id, name, filters, cause, stored, copies, count };
         self.doom_owner(legacy, now, turn);

@@ -51,8 +51,8 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> usize {
-        let mut route = std::mem::take(&mut self.route);
-        route.find(&self.subscriptions, &message.topic, publisher);
+        self.find_route(&message.topic, publisher);
+        let route = std::mem::take(&mut self.route);
         let mut publication = Publication::new(message, until);
         for target in route.targets() {
             self.deliver(&mut publication, target, now, turn);
@@ -283,7 +283,7 @@ impl Broker {
 
     /// Whether anybody has a subscription for a topic.
     pub(super) fn has_subscribers(&mut self, topic: &Arc<str>) -> bool {
-        self.route.find(&self.subscriptions, topic, None);
+        self.find_route(topic, None);
         !self.route.targets().is_empty()
     }
 
@@ -299,7 +299,7 @@ impl Broker {
         if qos == QoS::AtMostOnce || !(letters_full || self.settings.overflow.may_refuse()) {
             return None;
         }
-        self.route.find(&self.subscriptions, topic, Some(publisher));
+        self.find_route(topic, Some(publisher));
         let targets = self.route.targets().iter();
         let mut owners = targets.filter(|target| target.qos != QoS::AtMostOnce);
         owners.find_map(|target| {

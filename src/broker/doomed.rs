@@ -6,10 +6,12 @@
 //! goes on. An ended owner is forgotten when nothing of it is left.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Broker;
 use super::dead_letter::{Death, Undelivered};
+use super::leaving::Filters;
 use super::timer::Timer;
 use crate::router::first_match;
 use crate::session::queue::Entry;
@@ -52,8 +54,8 @@ struct Batch {
 /// What else there is of an owner that ended, or in a queue that is emptied.
 #[derive(Debug)]
 struct Rest {
-    /// The Topic Filters that it had, sorted.
-    filters: Vec<Arc<str>>,
+    /// The Topic Filters that it had.
+    filters: Filters,
     stored: bool,
     /// Where the next load begins; `None`: there is no more.
     next: Option<MessageId>,
@@ -67,8 +69,11 @@ struct Rest {
 impl Rest {
     fn matching_filter(&self, death: &Death) -> Option<Arc<str>> {
         let topic = &death.entry.body.as_ref()?.topic;
-        let place = |text: &str| self.filters.partition_point(|filter| **filter < *text);
-        first_match(topic, |text| self.filters.get(place(text))).cloned()
+        let from = |text: &str| {
+            let from = (Bound::Included(text), Bound::Unbounded);
+            self.filters.range::<str, _>(from).next().map(|(filter, _)| filter)
+        };
+        first_match(topic, from).cloned()
     }
 }
 
@@ -78,7 +83,7 @@ pub(super) struct Legacy {
     pub(super) owner: OwnerId,
     pub(super) name: Arc<str>,
     /// The Topic Filters that it had.
-    pub(super) filters: Vec<Arc<str>>,
+    pub(super) filters: Filters,
     pub(super) cause: EndCause,
     /// Whether the store has its copies, so that none are needed here.
     pub(super) stored: bool,
@@ -172,8 +177,7 @@ impl Broker {
     }
 
     fn doom_all(&mut self, legacy: Legacy, is_ended: bool, now: Timestamp, turn: &mut Turn) {
-        let Legacy { owner, name, mut filters, cause, stored, mut copies, count } = legacy;
-        filters.sort_unstable();
+        let Legacy { owner, name, filters, cause, stored, mut copies, count } = legacy;
         let reason: DeadReason = cause.into();
         let is_wanted = self.is_wanted(reason);
         if is_ended && !is_wanted && count > 0 {
@@ -222,7 +226,7 @@ impl Broker {
     fn bury_first(&mut self, now: Timestamp, turn: &mut Turn) {
         let batch = self.doomed.batches.front_mut().expect("the caller saw it");
         let Some(death) = batch.copies.pop_front() else {
-            return self.forget_owner(turn);
+            return self.forget_owner(now, turn);
         };
         let name = batch.name.clone();
         let filter = match &batch.rest {
@@ -232,11 +236,15 @@ impl Broker {
         self.die(death, &name, filter, now, turn);
     }
 
-    fn forget_owner(&mut self, turn: &mut Turn) {
+    fn forget_owner(&mut self, now: Timestamp, turn: &mut Turn) {
         let batch = self.doomed.pop().expect("the caller saw it");
-        let Some(rest) = batch.rest.filter(|rest| rest.is_ended) else {
+        let Some(rest) = batch.rest else {
             return;
         };
+        self.discard_filters(rest.filters, now);
+        if !rest.is_ended {
+            return;
+        }
         let mut lingering = self.doomed.lingering.iter_mut();
         if let Some(group) = lingering.find(|group| group.owner == batch.owner) {
             group.is_buried = true;

@@ -2,18 +2,20 @@
 //!
 //! Invariant: a group is stored from the first stored member on, until it ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::acknowledge::watch_acks;
 use super::by_topic::ByTopic;
 use super::deliver::may_receive;
 use super::doomed::Legacy;
+use super::leaving::Filters;
 use super::{Broker, Death};
 use crate::config::Strategy;
 use crate::mqtt::QoS;
-use crate::mqtt::packet::SubscriptionOptions;
+use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
 use crate::router::{Member, ShareGroup};
+use crate::session::Subscription;
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Queue;
 use crate::time::Timestamp;
@@ -21,6 +23,13 @@ use crate::turn::{DeadReason, EndCause, OwnerId, Record, RecordNumber, SessionId
 
 /// Copies of a group that are loaded for its members at a time, at least.
 const WINDOW: usize = 100;
+/// How a group subscribes: what its members said counts when a copy is sent to one.
+const OPTIONS: SubscriptionOptions = SubscriptionOptions {
+    qos: QoS::ExactlyOnce,
+    no_local: false,
+    retain_as_published: true,
+    retain_handling: RetainHandling::DoNotSend,
+};
 
 /// A share group: share name and filter together.
 #[derive(Debug)]
@@ -117,7 +126,7 @@ impl Broker {
         }
         let count = group.queue.len() as u64;
         let copies = group.queue.take_all(&mut self.totals).into();
-        let filters = vec![inner_filter(&group.filter).into()];
+        let filters = filters_of(&group.filter);
         if group.stored {
             self.linger(id, name.clone(), group.sent_to);
         }
@@ -319,14 +328,13 @@ impl Lower for QoS {
 }
 
 fn group_entry(owner: OwnerId) -> crate::router::Entry {
-    use crate::mqtt::packet::RetainHandling;
-    let options = SubscriptionOptions {
-        qos: QoS::ExactlyOnce,
-        no_local: false,
-        retain_as_published: true,
-        retain_handling: RetainHandling::DoNotSend,
-    };
-    crate::router::Entry { owner, options, subscription_id: None }
+    crate::router::Entry { owner, options: OPTIONS, subscription_id: None }
+}
+
+/// The one that a group's copies come by.
+pub(super) fn filters_of(shared: &str) -> Filters {
+    let subscription = Subscription { options: OPTIONS, id: None };
+    Arc::new(BTreeMap::from([(inner_filter(shared).into(), subscription)]))
 }
 
 /// `$share~name~filter` of `$share/name/filter`.

@@ -4,8 +4,8 @@
 //! Each `handle_*` is one thing that happened; what follows from it is in the [`Turn`]. In the
 //! order of a message's way: `connect` → `publish` → `deliver` → `pump` → `acknowledge`; at QoS 0
 //! mostly `publish` → `pass_on`; beside it `subscribe`, `retained`, `group`, `by_topic`, `close`,
-//! `will`, `timer`, `sys`; `dead_letter` and `doomed` for what cannot be delivered; `restore` at
-//! start.
+//! `leaving`, `will`, `timer`, `sys`; `dead_letter` and `doomed` for what cannot be delivered;
+//! `restore` at start.
 //!
 //! Invariant: every copy is in exactly one place: a queue, in flight, or dead.
 
@@ -17,6 +17,7 @@ mod dead_letter;
 mod deliver;
 mod doomed;
 mod group;
+mod leaving;
 mod letter;
 mod load;
 mod operator;
@@ -60,6 +61,7 @@ pub use operator::SessionView;
 use dead_letter::{Cemetery, Death};
 use doomed::Doomed;
 use group::Group;
+use leaving::Leaving;
 use load::Load;
 use sessions::Sessions;
 use spare::Spare;
@@ -98,6 +100,7 @@ pub struct Broker {
     groups: Map<OwnerId, Group>,
     group_ids: Map<Arc<str>, OwnerId>,
     subscriptions: Subscriptions,
+    leaving: Leaving,
     retained: Retained,
     cemetery: Cemetery,
     doomed: Doomed,
@@ -140,6 +143,7 @@ impl Broker {
             groups: new_map(seed),
             group_ids: new_map(seed),
             subscriptions: Subscriptions::new(seed),
+            leaving: Leaving::default(),
             retained: Retained::default(),
             cemetery: Cemetery::default(),
             doomed: Doomed::default(),

@@ -128,7 +128,7 @@ impl Broker {
         let legacy = Legacy {
             owner: id,
             name: session.client_id.clone(),
-            filters: session.filters().cloned().collect(),
+            filters: Arc::new(session.subscriptions.clone()),
             cause: EndCause::Purged,
             stored: session.stored,
             copies: session.queue.take_all(&mut self.totals).into(),

@@ -43,8 +43,8 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) {
-        let Self { route, subscriptions, sessions, acl, .. } = self;
-        route.find(subscriptions, publish.topic, Some(publisher));
+        self.find_route(publish.topic, Some(publisher));
+        let Self { route, sessions, acl, .. } = self;
         let mut passing = Passing { publish, v5: None, v311: None };
         let reaches = |target: &&Target| passing.reaches(target, sessions, acl.as_ref(), turn);
         let reached = route.targets().iter().take_while(reaches).count();

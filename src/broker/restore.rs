@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::doomed::Legacy;
+use super::leaving::Filters;
 use super::timer::Timer;
 use super::{Broker, Death};
 use crate::mqtt::QoS;
@@ -191,7 +192,7 @@ impl Broker {
     ) {
         let name = self.owner_name(owner);
         let mut count = 0;
-        let mut filters = Vec::new();
+        let mut filters = Filters::default();
         if let Some(mut session) = self.sessions.remove(&owner) {
             if self.clients.get(&session.client_id) == Some(&owner) {
                 self.clients.remove(&session.client_id);
@@ -211,7 +212,7 @@ impl Broker {
             }
             let inner = super::group::inner_filter(&group.filter);
             self.subscriptions.remove(inner, owner);
-            filters.push(inner.into());
+            filters = super::group::filters_of(&group.filter);
             self.linger(owner, name.clone(), std::mem::take(&mut group.sent_to));
             count += group.queue.len();
             group.queue.take_all(&mut self.totals);

@@ -91,6 +91,7 @@ impl Broker {
             self.join_group(&filter, id, options, subscription_id, turn)
         } else {
             let entry = router::Entry { owner: id, options, subscription_id };
+            self.make_room();
             !self.subscriptions.insert(&filter, entry)
         };
         let session = self.session(id);

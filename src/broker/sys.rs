@@ -75,7 +75,7 @@ impl Broker {
         let stored = self.totals.count + counters.in_flight + retained;
         let bytes = self.totals.memory + self.totals.disk + self.retained.bytes();
         // Each group has one, beside its members'.
-        let subscriptions = self.subscriptions.len() - self.groups.len();
+        let subscriptions = self.subscriptions.len() - self.leaving.len() - self.groups.len();
         let facts = [
             ("messages/inflight", counters.in_flight),
             ("messages/stored", stored),

@@ -39,6 +39,8 @@ pub(super) enum Timer {
     Retained(SessionId),
     /// Copies of the dead go on to their place.
     Burial,
+    /// More of what sessions that ended left in the router goes.
+    Leaving,
     /// Dead letters may be kept too long.
     LetterAge,
     /// A dead letter may be redriven.
@@ -153,6 +155,7 @@ impl Broker {
             Timer::Stall(id) => self.check_stall(id, now, turn),
             Timer::Retained(id) => self.pump(id, now, turn),
             Timer::Burial => self.bury_doomed(now, turn),
+            Timer::Leaving => self.leave(now),
             Timer::LetterAge => self.forget_old_letters(now, turn),
             Timer::Retry(id) => self.retry(id, turn),
             Timer::Task => self.go_on(turn),

@@ -36,6 +36,12 @@ impl Route {
         self.publisher = publisher;
         self.changes = subscriptions.changes();
     }
+
+    /// Leaves out the owners that are not to be kept, and never will be again: it may be the route
+    /// of the next message as well.
+    pub fn retain(&mut self, mut keep: impl FnMut(OwnerId) -> bool) {
+        self.targets.retain(|target| keep(target.owner));
+    }
 }
 
 #[cfg(test)]

@@ -203,9 +203,4 @@ impl Session {
         let from = (Bound::Included(text), Bound::Unbounded);
         self.subscriptions.range::<str, _>(from).next().map(|(filter, _)| filter)
     }
-
-    /// Its Topic Filters, in their order.
-    pub fn filters(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.subscriptions.keys()
-    }
 }

@@ -14,6 +14,7 @@ mod durability;
 mod early;
 mod expiry;
 mod flow;
+mod leaving;
 mod letter_text;
 mod malformed;
 mod metrics;
