@@ -79,7 +79,7 @@ impl Broker {
         let (sessions, acl) = (&self.sessions, self.acl.as_ref());
         let can_take = |member: &Member| sessions[&member.session].can_take();
         let Group { queue, members, by_topic, .. } = self.groups.get_mut(&id)?;
-        if !members.members().iter().any(can_take) {
+        if !members.members().any(can_take) {
             return None;
         }
         turn.loads.extend(queue.next_load(id, LOOKAHEAD));
@@ -91,7 +91,7 @@ impl Broker {
                 sessions[&member].link.is_some() && !stalled.contains(&member) && may(member)
             });
             let Some(member) = picked else {
-                let may_any = members.members().iter().any(|member| may(member.session));
+                let may_any = members.members().any(|member| may(member.session));
                 return (!may_any).then_some(Reader::Nobody);
             };
             if !can_take(&member) {
@@ -135,7 +135,7 @@ impl Broker {
         };
         let sessions = &self.sessions;
         let can_take = |member: &Member| sessions[&member.session].can_take();
-        let is_free = group.members.members().iter().any(can_take);
+        let is_free = group.members.members().any(can_take);
         if !is_free || !group.queue.hides_more(LOOKAHEAD) {
             group.by_topic.blocked = None;
         } else if group.by_topic.blocked.is_none() {
@@ -164,7 +164,7 @@ impl Broker {
             let session = &self.sessions[id];
             session.link.is_some() && !session.can_take()
         };
-        let members = group.members.members().iter();
+        let members = group.members.members();
         stalled.extend(members.map(|member| member.session).filter(holds_up));
         group.queue.look_again();
         self.dispatch(id, now, turn);

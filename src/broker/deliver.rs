@@ -270,11 +270,9 @@ impl Broker {
         };
         let has_taker = match (self.sessions.get(&owner), self.groups.get(&owner)) {
             (Some(session), _) => may_get(session),
-            (None, Some(group)) => group
-                .members
-                .members()
-                .iter()
-                .any(|member| may_get(&self.sessions[&member.session])),
+            (None, Some(group)) => {
+                group.members.members().any(|member| may_get(&self.sessions[&member.session]))
+            }
             (None, None) => false,
         };
         let size = u32::try_from(message.size()).unwrap_or(u32::MAX);

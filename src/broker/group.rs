@@ -142,7 +142,7 @@ impl Broker {
                 continue;
             };
             let is_connected = |member: &Member| self.sessions[&member.session].link.is_some();
-            if !group.members.members().iter().any(is_connected) {
+            if !group.members.members().any(is_connected) {
                 group.queue.fold();
             }
         }
@@ -187,7 +187,7 @@ impl Broker {
             let sessions = &self.sessions;
             let acl = self.acl.as_ref();
             let can_take = |member: &Member| sessions[&member.session].can_take();
-            if group.members.members().iter().any(can_take) {
+            if group.members.members().any(can_take) {
                 turn.loads.extend(group.queue.next_load(id, WINDOW));
             }
             let Some(body) = group.queue.front().and_then(|front| front.body.clone()) else {
@@ -210,7 +210,7 @@ impl Broker {
 
     /// Whether any member may read the topic, there or away.
     pub(super) fn may_any_receive(&self, id: OwnerId, topic: &str) -> bool {
-        let mut members = self.groups[&id].members.members().iter();
+        let mut members = self.groups[&id].members.members();
         members.any(|member| may_receive(self.acl.as_ref(), &self.sessions[&member.session], topic))
     }
 
@@ -262,7 +262,7 @@ impl Broker {
         let sessions = &self.sessions;
         let is_open = |owner: &OwnerId| {
             let group = &self.groups[owner];
-            let mut others = group.members.members().iter().filter(|member| member.session != id);
+            let mut others = group.members.members().filter(|member| member.session != id);
             others.any(|member| sessions[&member.session].link.is_some())
         };
         let groups: Vec<_> = groups.into_iter().filter(is_open).collect();

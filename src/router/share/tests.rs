@@ -84,10 +84,79 @@ fn joining_again_keeps_the_place() {
     let mut group = group([1, 2]);
     let again = Member { subscription_id: Some(8), ..member(1) };
     assert!(group.join(again));
-    assert_eq!(group.members(), [again, member(2)]);
+    assert!(group.members().eq(&[again, member(2)]));
     assert_eq!(group.member(OwnerId(1)), Some(again));
     assert_eq!(group.member(OwnerId(3)), None);
     assert_eq!(group.pick(|_| true), Some(again));
+}
+
+/// What a group promises, at the price of a look at every member.
+#[derive(Default)]
+struct Plain {
+    members: Vec<u64>,
+    next: usize,
+}
+
+impl Plain {
+    fn join(&mut self, session: u64) -> bool {
+        let is_known = self.members.contains(&session);
+        self.members.extend((!is_known).then_some(session));
+        is_known
+    }
+
+    fn leave(&mut self, session: u64) -> bool {
+        let Some(at) = self.members.iter().position(|member| *member == session) else {
+            return false;
+        };
+        self.members.remove(at);
+        self.next -= usize::from(at < self.next);
+        true
+    }
+
+    fn pick(&mut self, can_take: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut order = (self.next..self.members.len()).chain(0..self.next);
+        let at = order.find(|at| can_take(self.members[*at]))?;
+        self.next = at + 1;
+        Some(self.members[at])
+    }
+}
+
+#[test]
+fn turns_are_those_of_a_plain_list_whoever_comes_and_goes() {
+    let mut random = fastrand::Rng::with_seed(1);
+    for round in 0..200 {
+        let (mut group, mut plain) = (ShareGroup::default(), Plain::default());
+        let most = random.u64(1..40);
+        for _ in 0..400 {
+            let session = random.u64(0..most);
+            match random.u8(0..4) {
+                0 => assert_eq!(group.join(member(session)), plain.join(session)),
+                1 => assert_eq!(group.leave(OwnerId(session)), plain.leave(session)),
+                _ => {
+                    let can_take: Vec<_> = (0..most).map(|_| random.u8(0..4) == 0).collect();
+                    let picked = group.pick(|member| can_take[member.0 as usize]);
+                    let expected = plain.pick(|member| can_take[member as usize]);
+                    assert_eq!(picked.map(|member| member.session.0), expected, "{round}");
+                }
+            }
+            let members = group.members().map(|member| member.session.0);
+            assert!(members.eq(plain.members.iter().copied()), "{round}");
+            assert_eq!(group.is_empty(), plain.members.is_empty());
+            let of = |session| group.member(OwnerId(session)).map(|member| member.session.0);
+            assert!((0..most).all(|s| of(s) == plain.members.contains(&s).then_some(s)));
+        }
+    }
+}
+
+#[test]
+fn gaps_are_closed_when_most_have_left() {
+    let mut group = group(0..1_000);
+    for gone in 0..990 {
+        assert!(group.leave(OwnerId(gone)));
+        assert!(group.places.len() <= FEW.max(2 * group.place_of.len()));
+    }
+    assert!(group.places.capacity() <= 20);
+    assert!(group.place_of.capacity() <= 40);
 }
 
 #[test]
