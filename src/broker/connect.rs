@@ -77,6 +77,7 @@ impl Broker {
             session_present,
             keep_alive,
         });
+        self.tell_groups(session_id);
         self.gather(session_id, now, turn);
         self.pump(session_id, now, turn);
     }

@@ -9,7 +9,7 @@ use super::group::{Lower, group_name};
 use crate::auth::{Access, Acl, Who};
 use crate::config::{LetterTopic, Limits, Overflow, Strategy};
 use crate::mqtt::{Message, QoS};
-use crate::router::Target;
+use crate::router::{Ability, Target};
 use crate::session::Session;
 use crate::session::outbound::Offer;
 use crate::session::queue::{Entry, Queue, Totals};
@@ -218,9 +218,10 @@ impl Broker {
         let (sessions, acl) = (&mut self.sessions, self.acl.as_ref());
         let is_open =
             |id: SessionId| sessions[&id].link.as_ref().is_some_and(|link| !link.outbox_full);
+        debug_assert!(group.members.knows(Ability::Open, is_open), "one was made able unsaid");
         let may_get = |id: SessionId| may_receive(acl, &sessions[&id], &message.topic);
         let picked = match group.strategy {
-            Strategy::RoundRobin => group.members.pick(|member| is_open(member) && may_get(member)),
+            Strategy::RoundRobin => group.members.pick(Ability::Open, is_open, may_get),
             Strategy::HashTopic { .. } => group
                 .member_of(&message.topic, |member| {
                     sessions[&member].link.is_some() && may_get(member)

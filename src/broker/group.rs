@@ -1,6 +1,10 @@
 //! Share groups as owners: one queue, of which each copy goes to one member.
 //!
-//! Invariant: a group is stored from the first stored member on, until it ends.
+//! A message costs about the same whether ten members take turns or thousands: only those that may
+//! be able to take it are looked at. (Each time all are where none may read it, and by topic.)
+//!
+//! Invariants: a group is stored from the first stored member on, until it ends; when a message
+//! comes to a group, every member that can take it is marked there as able to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use super::{Broker, Death};
 use crate::config::Strategy;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
-use crate::router::{Member, ShareGroup};
+use crate::router::{Ability, Member, ShareGroup};
 use crate::session::Subscription;
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Queue;
@@ -168,6 +172,14 @@ impl Broker {
         self.watch_expiry(owner);
     }
 
+    /// A session connected, its outbox drained, or it lost what was in flight: it may be able to
+    /// take what its groups have.
+    pub(super) fn tell_groups(&mut self, id: SessionId) {
+        for group in &self.sessions[&id].more.groups {
+            self.groups.get_mut(group).expect("a member's group is there").members.may_do(id);
+        }
+    }
+
     /// Sends what waits in a group to the members that can take it.
     pub(super) fn dispatch(&mut self, id: OwnerId, now: Timestamp, turn: &mut Turn) {
         match self.groups.get(&id).map(|group| group.strategy) {
@@ -184,19 +196,17 @@ impl Broker {
             let Some(group) = self.groups.get_mut(&id) else {
                 return;
             };
-            let sessions = &self.sessions;
-            let acl = self.acl.as_ref();
-            let can_take = |member: &Member| sessions[&member.session].can_take();
-            if group.members.members().any(can_take) {
+            let (sessions, acl) = (&self.sessions, self.acl.as_ref());
+            let can_take = |member| sessions[&member].can_take();
+            debug_assert!(group.members.knows(Ability::Free, can_take), "one was made able unsaid");
+            if group.members.any(Ability::Free, can_take) {
                 turn.loads.extend(group.queue.next_load(id, WINDOW));
             }
             let Some(body) = group.queue.front().and_then(|front| front.body.clone()) else {
                 return;
             };
-            let picked = group.members.pick(|member| {
-                let session = &sessions[&member];
-                session.can_take() && may_receive(acl, session, &body.topic)
-            });
+            let may = |member| may_receive(acl, &sessions[&member], &body.topic);
+            let picked = group.members.pick(Ability::Free, can_take, may);
             let Some(member) = picked else {
                 if self.may_any_receive(id, &body.topic) {
                     return; // It waits for that member.

@@ -259,6 +259,7 @@ impl Broker {
         let link = session.link.as_mut().expect("a connection has a session with this link");
         link.outbox_full = full;
         if !full {
+            self.tell_groups(session_id);
             self.pump(session_id, now, turn);
             self.settle(now, turn);
         }

@@ -59,6 +59,8 @@ impl Broker {
         watch_acks(session, &self.settings.limits, &mut self.timers);
         if has_groups {
             for group in self.session(id).more.groups.clone() {
+                let members = &mut self.groups.get_mut(&group).expect("it has a member").members;
+                members.may_be_free(id);
                 self.dispatch(group, now, turn);
             }
         }
@@ -87,7 +89,11 @@ impl Broker {
                     outbound.fill(owner, stored.copy.message, &stored.message);
                 }
             }
-            lost += outbound.loaded(loaded.load).len() as u64;
+            let gone = outbound.loaded(loaded.load).len() as u64;
+            if gone > 0 {
+                lost += gone;
+                self.tell_groups(*id);
+            }
         }
         if let Some((queue, totals)) = self.queue(owner) {
             let (expired, missing) = queue.take_loaded(loaded, totals);

@@ -2,6 +2,14 @@
 //!
 //! Promise: round robin over the members that can take a message, and one that can't keeps no turn;
 //! or by topic, and then always the same one.
+//!
+//! Invariant: every member that is able to take a message is marked so. Whether one is able, only
+//! its session knows: who makes it able says so ([`may_do`](ShareGroup::may_do),
+//! [`may_be_free`](ShareGroup::may_be_free)), and the mark goes when a look shows that it is not.
+//! So each look in vain was paid for by what set the mark, and where nobody is able, nobody is
+//! looked at, however many there are.
+
+mod marks;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -10,6 +18,7 @@ use foldhash::{fast, quality};
 
 use crate::mqtt::packet::SubscriptionOptions;
 use crate::turn::SessionId;
+use marks::{Mark, Marks};
 
 /// Without a seed of its own: a topic has the same member after a restart.
 const HASH: quality::FixedState = quality::FixedState::with_seed(0);
@@ -27,6 +36,23 @@ pub struct Member {
     pub subscription_id: Option<u32>,
 }
 
+/// What a member is able to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ability {
+    /// Its connection takes more: enough for a message at QoS 0.
+    Open = 1,
+    /// Its window has room, too.
+    Free = 2,
+}
+
+impl Ability {
+    const ALL: Mark = Self::Open.mark() | Self::Free.mark();
+
+    const fn mark(self) -> Mark {
+        self as Mark
+    }
+}
+
 /// The members of one share name and filter, in the order in which they joined.
 #[derive(Debug, Default)]
 pub struct ShareGroup {
@@ -36,6 +62,8 @@ pub struct ShareGroup {
     place_of: HashMap<SessionId, usize, fast::FixedState>,
     /// The turn is of the first member from this place on, or else of the first of all.
     next: usize,
+    /// Who may be able to do what: all that are, and others.
+    marks: Marks,
 }
 
 impl ShareGroup {
@@ -46,8 +74,10 @@ impl ShareGroup {
             self.places[place] = Some(member);
             return true;
         }
-        self.place_of.insert(member.session, self.places.len());
+        let place = self.places.len();
+        self.place_of.insert(member.session, place);
         self.places.push(Some(member));
+        self.marks.set(place, Ability::ALL);
         false
     }
 
@@ -57,6 +87,7 @@ impl ShareGroup {
             return false;
         };
         self.places[place] = None;
+        self.marks.clear(place, Ability::ALL);
         if self.places.len() > FEW && self.place_of.len() * 2 < self.places.len() {
             self.close_gaps();
         }
@@ -78,19 +109,48 @@ impl ShareGroup {
         self.places[*self.place_of.get(&session)?]
     }
 
-    /// The next member that can take a message, and the turn goes on to the one behind it. `None`:
-    /// nobody can, and the turn stays.
-    pub fn pick(&mut self, mut can_take: impl FnMut(SessionId) -> bool) -> Option<Member> {
-        let mut places = (self.next..self.places.len()).chain(0..self.next);
-        let is_picked =
-            |&place: &usize| self.places[place].is_some_and(|member| can_take(member.session));
-        let place = places.find(is_picked)?;
+    /// The session of a member may have become able to do anything: it connected, or its outbox
+    /// drained.
+    pub fn may_do(&mut self, session: SessionId) {
+        self.mark(session, Ability::ALL);
+    }
+
+    /// The window of a member may have room.
+    pub fn may_be_free(&mut self, session: SessionId) {
+        self.mark(session, Ability::Free.mark());
+    }
+
+    /// Whether a member is able.
+    pub fn any(&mut self, ability: Ability, is_able: impl Fn(SessionId) -> bool) -> bool {
+        self.find(ability, is_able, |_| true).is_some()
+    }
+
+    /// The next member that is able, and for which this message is, and the turn goes on to the one
+    /// behind it. `None`: there is none, and the turn stays. Who is able and passed over stays
+    /// marked: where messages are for few of many, each looks at many.
+    pub fn pick(
+        &mut self,
+        ability: Ability,
+        is_able: impl Fn(SessionId) -> bool,
+        is_for: impl Fn(SessionId) -> bool,
+    ) -> Option<Member> {
+        let place = self.find(ability, is_able, is_for)?;
         self.next = place + 1;
         self.places[place]
     }
 
+    /// Whether every member that is able is marked, by a look at all of them: it must be so.
+    pub fn knows(&self, ability: Ability, is_able: impl Fn(SessionId) -> bool) -> bool {
+        let is_known = |place: usize, member: &Member| {
+            self.marks.of(place) & ability.mark() != 0 || !is_able(member.session)
+        };
+        let mut places = self.places.iter().enumerate();
+        places.all(|(place, member)| member.as_ref().is_none_or(|member| is_known(place, member)))
+    }
+
     /// The member that all messages of a topic go to, of those that fit: when one comes or goes,
-    /// only topics that it gets, or had, move (rendezvous hashing).
+    /// only topics that it gets, or had, move (rendezvous hashing). This is what a look at every
+    /// member for each message buys.
     pub fn pick_by_topic(
         &self,
         topic: &str,
@@ -100,8 +160,43 @@ impl ShareGroup {
         fitting.max_by_key(|member| HASH.hash_one((topic, member.session.0))).copied()
     }
 
+    fn mark(&mut self, session: SessionId, marks: Mark) {
+        if let Some(&place) = self.place_of.get(&session) {
+            self.marks.set(place, marks);
+        }
+    }
+
+    /// The first that is able and fits, from the one on whose turn it is.
+    fn find(
+        &mut self,
+        ability: Ability,
+        is_able: impl Fn(SessionId) -> bool,
+        fits: impl Fn(SessionId) -> bool,
+    ) -> Option<usize> {
+        for (mut from, end) in [(self.next, self.places.len()), (0, self.next)] {
+            while let Some(place) = self.marks.next(from, ability.mark())
+                && place < end
+            {
+                from = place + 1;
+                let session = self.places[place].expect("a gap has no mark").session;
+                if !is_able(session) {
+                    self.marks.clear(place, ability.mark());
+                } else if fits(session) {
+                    return Some(place);
+                }
+            }
+        }
+        None
+    }
+
     /// Moves all together: as many have left since the last time as are moved.
     fn close_gaps(&mut self) {
+        let mut marks = Marks::default();
+        let used = self.places.iter().enumerate().filter(|(_, member)| member.is_some());
+        for (after, (before, _)) in used.enumerate() {
+            marks.set(after, self.marks.of(before));
+        }
+        self.marks = marks;
         let gaps_before = self.places[..self.next].iter().filter(|place| place.is_none()).count();
         self.next -= gaps_before;
         self.places.retain(Option::is_some);

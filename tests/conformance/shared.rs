@@ -534,3 +534,105 @@ fn members_of_every_version_share() {
         assert_eq!(rig.deliveries(member).len(), 3);
     }
 }
+
+#[test]
+fn an_acknowledgement_brings_a_member_with_a_full_window_what_waits() {
+    let mut rig = Rig::new();
+    let members: Vec<_> = ["1", "2", "3"].map(|name| rig.connect(v5(name).window(1))).into();
+    for member in &members {
+        rig.subscribe(*member, "$share/g/a", 1);
+    }
+    let sender = rig.connect(v5("p"));
+    for n in 1..=9 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+    }
+    let last: Vec<_> = members.iter().map(|member| rig.packet_id(*member)).collect();
+    for (n, member) in [(4, 2), (5, 0), (6, 1)] {
+        rig.send(members[member], puback(last[member]));
+        assert_eq!(rig.lines(members[member]), [format!("PUBLISH a {n} q1")]);
+    }
+    rig.send(members[0], puback(last[0] + 1));
+    rig.send(members[0], puback(last[0] + 2));
+    assert_eq!(rig.deliveries(members[0]).len(), 2, "the others still have theirs");
+}
+
+#[test]
+fn an_outbox_that_drains_lets_a_member_take_its_turns_again() {
+    let mut rig = Rig::new();
+    let member = rig.connect(v5("1").window(1));
+    rig.subscribe(member, "$share/g/a", 1);
+    let sender = rig.connect(v5("p"));
+    rig.outbox_full(member, true);
+    rig.publish(sender, q0("a", "dropped"));
+    for n in 1..=2 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+    }
+    assert_eq!(rig.lines(member), NOTHING);
+    rig.outbox_full(member, false);
+    let got = rig.deliveries(member);
+    assert_eq!(got.len(), 1);
+    rig.outbox_full(member, true);
+    rig.publish(sender, q0("a", "dropped"));
+    rig.outbox_full(member, false);
+    rig.publish(sender, q0("a", "taken"));
+    assert_eq!(rig.lines(member), ["PUBLISH a taken q0"], "though its window is full");
+    rig.send(member, puback(got[0].packet_id.unwrap().get()));
+    assert_eq!(rig.lines(member), ["PUBLISH a 2 q1"]);
+}
+
+#[test]
+fn a_member_that_comes_back_takes_its_turns_again() {
+    for crashes in [false, true] {
+        let mut rig = Rig::new();
+        let member = rig.connect(v5("1").stored().window(1));
+        rig.subscribe(member, "$share/g/a", 2);
+        let mut sender = rig.connect(v5("p"));
+        rig.publish(sender, q2(1, "a", "in flight"));
+        rig.deliveries(member);
+        if crashes {
+            rig.crash();
+            sender = rig.connect(v5("p"));
+        } else {
+            rig.cut(member);
+        }
+        rig.publish(sender, q0("a", "dropped"));
+        rig.publish(sender, q1(2, "a", "waits"));
+        let member = rig.connect(v5("1").stored().window(1));
+        let got = rig.deliveries(member);
+        assert_eq!(got.len(), 1);
+        rig.publish(sender, q0("a", "taken"));
+        assert_eq!(rig.lines(member), ["PUBLISH a taken q0"], "though its window is full");
+        let id = got[0].packet_id.unwrap().get();
+        rig.send(member, pubrec(id));
+        rig.send(member, pubcomp(id));
+        assert_eq!(rig.lines(member), ["PUBREL", "PUBLISH a waits q1"]);
+    }
+}
+
+#[test]
+fn a_member_takes_what_waits_when_the_store_lost_what_it_had() {
+    let mut rig = Rig::new();
+    let members = ["1", "2"].map(|name| v5(name).stored().window(2));
+    for member in &members {
+        let member = rig.connect(member.clone());
+        rig.subscribe(member, "$share/g/a", 2);
+    }
+    let sender = rig.connect(v5("p"));
+    for n in 1..=2 {
+        rig.publish(sender, q2(n, "a", "in flight"));
+    }
+    rig.crash();
+    rig.store.copies.clear();
+    rig.delay_loads();
+    let [one, two] = members.map(|member| rig.connect(member));
+    let sender = rig.connect(v5("p"));
+    rig.publish(sender, q1(1, "a", "waits"));
+    assert_eq!(rig.lines(one), NOTHING);
+    rig.answer_loads();
+    assert_eq!(rig.lines(one), ["PUBLISH a waits q1"]);
+    for n in 2..=3 {
+        rig.publish(sender, q1(n, "a", &n.to_string()));
+    }
+    assert_eq!(rig.lines(two), ["PUBLISH a 2 q1"]);
+    assert_eq!(rig.lines(one), ["PUBLISH a 3 q1"]);
+}

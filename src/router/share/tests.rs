@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use super::*;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::RetainHandling;
@@ -26,7 +28,10 @@ fn group(sessions: impl IntoIterator<Item = u64>) -> ShareGroup {
 
 /// Who gets the next `count` messages, of those that are not `busy`.
 fn picks(group: &mut ShareGroup, count: usize, busy: &[u64]) -> Vec<u64> {
-    let mut pick = || group.pick(|session| !busy.contains(&session.0));
+    let is_free = |session: SessionId| !busy.contains(&session.0);
+    let free: Vec<_> = group.members().map(|m| m.session).filter(|s| is_free(*s)).collect();
+    free.into_iter().for_each(|session| group.may_be_free(session));
+    let mut pick = || group.pick(Ability::Free, is_free, |_| true);
     (0..count).filter_map(|_| pick().map(|m| m.session.0)).collect()
 }
 
@@ -44,17 +49,59 @@ fn who_can_not_take_it_keeps_no_turn() {
     assert_eq!(picks(&mut group, 2, &[]), [1, 2], "the turn stayed");
 }
 
+/// Whom `pick` asks whether it is able, when nobody is.
+fn asked(group: &mut ShareGroup, ability: Ability) -> Vec<u64> {
+    let asked = RefCell::new(Vec::new());
+    let is_able = |session: SessionId| {
+        asked.borrow_mut().push(session.0);
+        false
+    };
+    let nobody = group.pick(ability, is_able, |_| true);
+    assert_eq!(nobody, None);
+    asked.into_inner()
+}
+
 #[test]
-fn each_member_is_asked_once() {
+fn who_was_asked_in_vain_is_asked_again_when_it_may_be_able() {
     let mut group = group([1, 2, 3]);
     picks(&mut group, 1, &[]);
-    let mut asked = Vec::new();
-    let nobody = group.pick(|session| {
-        asked.push(session.0);
-        false
-    });
-    assert_eq!(nobody, None);
-    assert_eq!(asked, [2, 3, 1]);
+    assert_eq!(asked(&mut group, Ability::Free), [2, 3, 1]);
+    assert_eq!(asked(&mut group, Ability::Free), [0; 0]);
+    group.may_be_free(OwnerId(3));
+    group.may_be_free(OwnerId(9)); // Not a member.
+    assert_eq!(asked(&mut group, Ability::Free), [3]);
+    assert_eq!(asked(&mut group, Ability::Open), [2, 3, 1]);
+    group.may_do(OwnerId(1));
+    assert_eq!(asked(&mut group, Ability::Free), [1]);
+    assert_eq!(asked(&mut group, Ability::Open), [1]);
+    assert!(group.leave(OwnerId(2)));
+    group.join(member(2));
+    assert_eq!(asked(&mut group, Ability::Free), [2]);
+    assert_eq!(asked(&mut group, Ability::Free), [0; 0]);
+}
+
+#[test]
+fn who_is_able_and_passed_over_stays_known() {
+    let mut group = group([1, 2, 3]);
+    let pick = |group: &mut ShareGroup, topic_of: u64| {
+        let picked = group.pick(Ability::Free, |_| true, |session| session.0 == topic_of);
+        picked.map(|member| member.session.0)
+    };
+    assert_eq!(pick(&mut group, 3), Some(3));
+    assert_eq!(pick(&mut group, 9), None);
+    assert_eq!(pick(&mut group, 2), Some(2));
+    assert_eq!(pick(&mut group, 1), Some(1));
+}
+
+#[test]
+fn to_know_whether_any_is_able_takes_no_turn() {
+    let mut group = group([1, 2, 3]);
+    assert!(group.any(Ability::Free, |session| session.0 == 2));
+    assert!(group.knows(Ability::Free, |session| session.0 != 1), "2 and 3 are marked still");
+    assert!(!group.knows(Ability::Free, |session| session.0 == 1));
+    assert!(!group.any(Ability::Free, |session| session.0 == 9));
+    assert!(!group.knows(Ability::Free, |session| session.0 == 2));
+    assert_eq!(picks(&mut group, 3, &[]), [1, 2, 3]);
 }
 
 #[test]
@@ -74,7 +121,7 @@ fn the_last_may_leave_and_come_back() {
     assert!(!group.leave(OwnerId(2)));
     assert!(group.leave(OwnerId(1)));
     assert!(group.is_empty());
-    assert_eq!(group.pick(|_| true), None);
+    assert_eq!(group.pick(Ability::Free, |_| true, |_| true), None);
     group.join(member(1));
     assert_eq!(picks(&mut group, 1, &[]), [1]);
 }
@@ -87,7 +134,7 @@ fn joining_again_keeps_the_place() {
     assert!(group.members().eq(&[again, member(2)]));
     assert_eq!(group.member(OwnerId(1)), Some(again));
     assert_eq!(group.member(OwnerId(3)), None);
-    assert_eq!(group.pick(|_| true), Some(again));
+    assert_eq!(group.pick(Ability::Free, |_| true, |_| true), Some(again));
 }
 
 /// What a group promises, at the price of a look at every member.
@@ -127,16 +174,28 @@ fn turns_are_those_of_a_plain_list_whoever_comes_and_goes() {
     for round in 0..200 {
         let (mut group, mut plain) = (ShareGroup::default(), Plain::default());
         let most = random.u64(1..40);
+        let mut can_take = vec![false; most as usize];
         for _ in 0..400 {
             let session = random.u64(0..most);
-            match random.u8(0..4) {
+            match random.u8(0..6) {
                 0 => assert_eq!(group.join(member(session)), plain.join(session)),
                 1 => assert_eq!(group.leave(OwnerId(session)), plain.leave(session)),
+                2 => {
+                    // Its window gets full, or room.
+                    let takes = &mut can_take[session as usize];
+                    *takes = !*takes;
+                    if *takes {
+                        group.may_be_free(OwnerId(session));
+                    }
+                }
                 _ => {
-                    let can_take: Vec<_> = (0..most).map(|_| random.u8(0..4) == 0).collect();
-                    let picked = group.pick(|member| can_take[member.0 as usize]);
-                    let expected = plain.pick(|member| can_take[member as usize]);
+                    let is_able = |member: SessionId| can_take[member.0 as usize];
+                    let may = random.u64(1..4);
+                    let may = |member| member % may == 0;
+                    let picked = group.pick(Ability::Free, is_able, |member| may(member.0));
+                    let expected = plain.pick(|member| can_take[member as usize] && may(member));
                     assert_eq!(picked.map(|member| member.session.0), expected, "{round}");
+                    assert!(group.knows(Ability::Free, is_able));
                 }
             }
             let members = group.members().map(|member| member.session.0);
