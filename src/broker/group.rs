@@ -199,6 +199,9 @@ impl Broker {
             let (sessions, acl) = (&self.sessions, self.acl.as_ref());
             let can_take = |member| sessions[&member].can_take();
             debug_assert!(group.members.knows(Ability::Free, can_take), "one was made able unsaid");
+            if group.queue.is_empty() {
+                return;
+            }
             if group.members.any(Ability::Free, can_take) {
                 turn.loads.extend(group.queue.next_load(id, WINDOW));
             }
