@@ -22,7 +22,7 @@ use marks::{Mark, Marks};
 
 /// Without a seed of its own: a topic has the same member after a restart.
 const HASH: quality::FixedState = quality::FixedState::with_seed(0);
-/// Up to so many places, gaps are not worth closing.
+/// Up to so many places, neither is an index worth its memory, nor closing gaps its time.
 const FEW: usize = 8;
 
 /// A session's membership in a share group.
@@ -58,7 +58,10 @@ impl Ability {
 pub struct ShareGroup {
     /// Each behind those that joined before. Who leaves leaves a gap: more than half are none.
     places: Vec<Option<Member>>,
-    /// Where a session's membership is. It is never iterated, and the broker chose its keys.
+    /// How many members there are.
+    count: usize,
+    /// Where a session's membership is; empty while there are few places. It is never iterated, and
+    /// the broker chose its keys.
     place_of: HashMap<SessionId, usize, fast::FixedState>,
     /// The turn is of the first member from this place on, or else of the first of all.
     next: usize,
@@ -70,25 +73,32 @@ impl ShareGroup {
     /// Adds a member at the end; one that is there keeps its place and gets the new options, and
     /// the answer is true.
     pub fn join(&mut self, member: Member) -> bool {
-        if let Some(&place) = self.place_of.get(&member.session) {
+        if let Some(place) = self.place(member.session) {
             self.places[place] = Some(member);
             return true;
         }
         let place = self.places.len();
-        self.place_of.insert(member.session, place);
         self.places.push(Some(member));
+        self.count += 1;
         self.marks.set(place, Ability::ALL);
+        if self.place_of.is_empty() {
+            self.index();
+        } else {
+            self.place_of.insert(member.session, place);
+        }
         false
     }
 
     /// Takes a member out; false when it was none.
     pub fn leave(&mut self, session: SessionId) -> bool {
-        let Some(place) = self.place_of.remove(&session) else {
+        let Some(place) = self.place(session) else {
             return false;
         };
         self.places[place] = None;
+        self.count -= 1;
         self.marks.clear(place, Ability::ALL);
-        if self.places.len() > FEW && self.place_of.len() * 2 < self.places.len() {
+        self.place_of.remove(&session);
+        if self.places.len() > FEW && self.count * 2 < self.places.len() {
             self.close_gaps();
         }
         true
@@ -96,7 +106,7 @@ impl ShareGroup {
 
     /// Whether nobody is left.
     pub fn is_empty(&self) -> bool {
-        self.place_of.is_empty()
+        self.count == 0
     }
 
     /// All, in the order in which they joined.
@@ -106,7 +116,7 @@ impl ShareGroup {
 
     /// The membership of `session`.
     pub fn member(&self, session: SessionId) -> Option<Member> {
-        self.places[*self.place_of.get(&session)?]
+        self.places[self.place(session)?]
     }
 
     /// The session of a member may have become able to do anything: it connected, or its outbox
@@ -161,7 +171,7 @@ impl ShareGroup {
     }
 
     fn mark(&mut self, session: SessionId, marks: Mark) {
-        if let Some(&place) = self.place_of.get(&session) {
+        if let Some(place) = self.place(session) {
             self.marks.set(place, marks);
         }
     }
@@ -201,9 +211,24 @@ impl ShareGroup {
         self.next -= gaps_before;
         self.places.retain(Option::is_some);
         self.places.shrink_to_fit();
-        self.place_of.shrink_to_fit();
-        for (place, member) in self.places.iter().flatten().enumerate() {
-            self.place_of.insert(member.session, place);
+        self.index();
+    }
+
+    fn place(&self, session: SessionId) -> Option<usize> {
+        if self.place_of.is_empty() {
+            let is_it = |place: &Option<Member>| place.is_some_and(|m| m.session == session);
+            return self.places.iter().position(is_it);
+        }
+        self.place_of.get(&session).copied()
+    }
+
+    /// Notes all places anew, where they are more than a few.
+    fn index(&mut self) {
+        self.place_of = HashMap::default();
+        if self.places.len() > FEW {
+            let used = self.places.iter().enumerate();
+            let noted = used.filter_map(|(place, member)| Some((member.as_ref()?.session, place)));
+            self.place_of.extend(noted);
         }
     }
 }

@@ -212,10 +212,23 @@ fn gaps_are_closed_when_most_have_left() {
     let mut group = group(0..1_000);
     for gone in 0..990 {
         assert!(group.leave(OwnerId(gone)));
-        assert!(group.places.len() <= FEW.max(2 * group.place_of.len()));
+        assert!(group.places.len() <= FEW.max(2 * group.count));
     }
     assert!(group.places.capacity() <= 20);
     assert!(group.place_of.capacity() <= 40);
+}
+
+#[test]
+fn only_a_large_group_has_an_index() {
+    let mut group = group(0..8);
+    assert_eq!(group.place_of.capacity(), 0);
+    group.join(member(8));
+    assert_eq!(group.place_of.len(), 9);
+    for gone in 0..8 {
+        assert!(group.leave(OwnerId(gone)));
+    }
+    assert_eq!(group.place_of.capacity(), 0);
+    assert_eq!(picks(&mut group, 2, &[]), [8, 8]);
 }
 
 #[test]
