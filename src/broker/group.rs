@@ -14,14 +14,15 @@ use super::by_topic::ByTopic;
 use super::deliver::may_receive;
 use super::doomed::Legacy;
 use super::leaving::Filters;
+use super::sessions::Sessions;
 use super::{Broker, Death};
 use crate::config::Strategy;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
 use crate::router::{Ability, Member, ShareGroup};
-use crate::session::Subscription;
 use crate::session::outbound::{InFlight, Offer};
 use crate::session::queue::Queue;
+use crate::session::{Session, Subscription};
 use crate::time::Timestamp;
 use crate::turn::{DeadReason, EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
 
@@ -47,6 +48,15 @@ pub(super) struct Group {
     pub(super) by_topic: ByTopic,
     /// Sessions that copies were sent to, and may be in flight to.
     pub(super) sent_to: BTreeSet<SessionId>,
+}
+
+impl Group {
+    /// Whether a member is connected, beside `but`.
+    fn has_present(&mut self, sessions: &Sessions, but: Option<SessionId>) -> bool {
+        let is_present = |member| sessions[&member].link.is_some();
+        debug_assert!(self.members.knows(Ability::Present, is_present), "one came unsaid");
+        self.members.any(Ability::Present, is_present, |member| Some(member) != but)
+    }
 }
 
 impl Broker {
@@ -145,8 +155,7 @@ impl Broker {
             let Some(group) = self.groups.get_mut(id) else {
                 continue;
             };
-            let is_connected = |member: &Member| self.sessions[&member.session].link.is_some();
-            if !group.members.members().any(is_connected) {
+            if !group.has_present(&self.sessions, None) {
                 group.queue.fold();
             }
         }
@@ -202,7 +211,7 @@ impl Broker {
             if group.queue.is_empty() {
                 return;
             }
-            if group.members.any(Ability::Free, can_take) {
+            if group.members.any(Ability::Free, can_take, |_| true) {
                 turn.loads.extend(group.queue.next_load(id, WINDOW));
             }
             let Some(body) = group.queue.front().and_then(|front| front.body.clone()) else {
@@ -271,14 +280,11 @@ impl Broker {
     /// A member went, and may come back: what it had at QoS 1 goes to another one that is there. At
     /// QoS 2 it waits for the one it was sent to `[MQTT-4.8.2-4]`.
     pub(super) fn move_on(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let groups = self.session(id).more.groups.clone();
-        let sessions = &self.sessions;
-        let is_open = |owner: &OwnerId| {
-            let group = &self.groups[owner];
-            let mut others = group.members.members().filter(|member| member.session != id);
-            others.any(|member| sessions[&member.session].link.is_some())
-        };
-        let groups: Vec<_> = groups.into_iter().filter(is_open).collect();
+        let mut groups = self.session(id).more.groups.clone();
+        groups.retain(|group| {
+            let group = self.groups.get_mut(group).expect("it has a member");
+            group.has_present(&self.sessions, None)
+        });
         if groups.is_empty() {
             return;
         }
@@ -293,24 +299,37 @@ impl Broker {
 }
 
 impl Broker {
-    /// A member came: what others that are away have at QoS 1 goes to those that are there.
+    /// A member came. Where nobody else is there, what those that are away have at QoS 1 goes to
+    /// it; else they have nothing at QoS 1, as it moved on when they went.
     pub(super) fn gather(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        for group in self.session(id).more.groups.clone() {
-            let sessions = &self.sessions;
-            let is_away = |member: &SessionId| {
-                let session = sessions.get(member);
-                session.is_some_and(|s| s.link.is_none() && s.more.groups.contains(&group))
-            };
-            let away: Vec<_> =
-                self.groups[&group].sent_to.iter().copied().filter(is_away).collect();
-            for member in away {
-                for sent in self.session(member).outbound.take_of(&[group]) {
-                    self.return_to_group(sent, turn);
+        for owner in self.session(id).more.groups.clone() {
+            let group = self.groups.get_mut(&owner).expect("it has a member");
+            if group.has_present(&self.sessions, Some(id)) {
+                debug_assert!(self.away(owner).all(|member| has_none_of(member, owner)));
+            } else {
+                for member in self.away(owner).map(|member| member.id).collect::<Vec<_>>() {
+                    let outbound = self.session(member).outbound.present();
+                    let sent = outbound.map(|outbound| outbound.take_of(&[owner]));
+                    for sent in sent.unwrap_or_default() {
+                        self.return_to_group(sent, turn);
+                    }
                 }
             }
-            self.dispatch(group, now, turn);
+            self.dispatch(owner, now, turn);
         }
     }
+
+    /// The members that are not connected, of those that copies were sent to.
+    fn away(&self, id: OwnerId) -> impl Iterator<Item = &Session> {
+        let sent_to = self.groups[&id].sent_to.iter().filter_map(|id| self.sessions.get(id));
+        sent_to.filter(move |s| s.link.is_none() && s.more.groups.contains(&id))
+    }
+}
+
+/// Whether a session has nothing of a group in flight at QoS 1.
+fn has_none_of(session: &Session, group: OwnerId) -> bool {
+    let mut in_flight = session.outbound.iter();
+    !in_flight.any(|sent| sent.owner == group && sent.entry.qos == QoS::AtLeastOnce)
 }
 
 /// From now on the group and what waits in it are stored.

@@ -39,14 +39,16 @@ pub struct Member {
 /// What a member is able to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ability {
-    /// Its connection takes more: enough for a message at QoS 0.
-    Open = 1,
-    /// Its window has room, too.
-    Free = 2,
+    /// It is connected.
+    Present = 1,
+    /// Its connection takes more, too: enough for a message at QoS 0.
+    Open = 2,
+    /// So does its window.
+    Free = 4,
 }
 
 impl Ability {
-    const ALL: Mark = Self::Open.mark() | Self::Free.mark();
+    const ALL: Mark = Self::Present.mark() | Self::Open.mark() | Self::Free.mark();
 
     const fn mark(self) -> Mark {
         self as Mark
@@ -130,9 +132,14 @@ impl ShareGroup {
         self.mark(session, Ability::Free.mark());
     }
 
-    /// Whether a member is able.
-    pub fn any(&mut self, ability: Ability, is_able: impl Fn(SessionId) -> bool) -> bool {
-        self.find(ability, is_able, |_| true).is_some()
+    /// Whether a member is able, of those that count.
+    pub fn any(
+        &mut self,
+        ability: Ability,
+        is_able: impl Fn(SessionId) -> bool,
+        counts: impl Fn(SessionId) -> bool,
+    ) -> bool {
+        self.find(ability, is_able, counts).is_some()
     }
 
     /// The next member that is able, and for which this message is, and the turn goes on to the one

@@ -10,6 +10,17 @@ use crate::turn::{CloseCause, ConnectionId};
 const NOW: Timestamp = Timestamp(1);
 
 fn connect(broker: &mut Broker, slot: u32, client_id: &str, turn: &mut Turn) -> ConnectionId {
+    connect_for(broker, slot, client_id, None, turn)
+}
+
+/// With a Session Expiry Interval.
+fn connect_for(
+    broker: &mut Broker,
+    slot: u32,
+    client_id: &str,
+    session_expiry: Option<u32>,
+    turn: &mut Turn,
+) -> ConnectionId {
     let id = ConnectionId { slot, generation: 0 };
     let connect = Connect {
         version: Version::V5,
@@ -19,7 +30,7 @@ fn connect(broker: &mut Broker, slot: u32, client_id: &str, turn: &mut Turn) -> 
         user_name: None,
         password: None,
         will: None,
-        session_expiry: None,
+        session_expiry,
         receive_maximum: None,
         maximum_packet_size: None,
         topic_alias_maximum: 0,
@@ -76,4 +87,31 @@ fn a_group_forgets_the_members_that_ended() {
     }
     let group = broker.groups.values().next().unwrap();
     assert_eq!(group.sent_to.len(), 1);
+}
+
+#[test]
+fn what_waits_leaves_memory_when_the_last_member_goes() {
+    let mut settings = Settings::default();
+    settings.limits.in_flight = 1;
+    let (mut broker, mut turn) = (Broker::new(settings, 1, NOW), Turn::default());
+    let sender = connect(&mut broker, 0, "sender", &mut turn);
+    let members = [1, 2].map(|n| {
+        let member = connect_for(&mut broker, n, &n.to_string(), Some(60), &mut turn);
+        join(&mut broker, member, &mut turn);
+        member
+    });
+    broker.handle_outbox(members[0], true, NOW, &mut turn); // It gets none that could come back.
+    for _ in 0..2 {
+        publish(&mut broker, sender, &mut turn);
+    }
+    let has_bodies = |broker: &Broker| {
+        let queue = &broker.groups.values().next().unwrap().queue;
+        assert!(!queue.is_empty());
+        queue.front().is_some()
+    };
+    for (gone, expected) in members.into_iter().zip([true, false]) {
+        assert!(has_bodies(&broker));
+        broker.handle_close(gone, CloseCause::Peer { flushed: true }, NOW, &mut turn);
+        assert_eq!(has_bodies(&broker), expected);
+    }
 }

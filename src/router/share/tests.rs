@@ -96,10 +96,10 @@ fn who_is_able_and_passed_over_stays_known() {
 #[test]
 fn to_know_whether_any_is_able_takes_no_turn() {
     let mut group = group([1, 2, 3]);
-    assert!(group.any(Ability::Free, |session| session.0 == 2));
+    assert!(group.any(Ability::Free, |session| session.0 == 2, |_| true));
     assert!(group.knows(Ability::Free, |session| session.0 != 1), "2 and 3 are marked still");
     assert!(!group.knows(Ability::Free, |session| session.0 == 1));
-    assert!(!group.any(Ability::Free, |session| session.0 == 9));
+    assert!(!group.any(Ability::Free, |session| session.0 == 9, |_| true));
     assert!(!group.knows(Ability::Free, |session| session.0 == 2));
     assert_eq!(picks(&mut group, 3, &[]), [1, 2, 3]);
 }
