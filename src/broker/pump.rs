@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::session::outbound::Offer;
 use crate::session::queue::{Queue, Totals};
 use crate::time::Timestamp;
-use crate::turn::{DeadReason, Loaded, OwnerId, Record, SessionId, Turn, packet_id};
+use crate::turn::{DeadReason, Load, Loaded, OwnerId, Record, SessionId, Turn, packet_id};
 
 /// Copies of a queue for which what expired waits a millisecond longer; nobody is sent it
 /// meanwhile.
@@ -83,11 +83,15 @@ impl Broker {
         }
         let owner = loaded.load.owner;
         let mut lost = 0;
-        let holders = self.holders(owner);
-        for id in &holders {
-            let Some(session) = self.sessions.get_mut(id) else {
+        let mut waiting = Vec::new();
+        for id in self.holders(&loaded.load) {
+            let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
+            // Most members of a group were sent again what they had.
+            if id == owner || !session.outbound.all_told() {
+                waiting.push(id);
+            }
             let Some(outbound) = session.outbound.present() else {
                 continue;
             };
@@ -99,7 +103,7 @@ impl Broker {
             let gone = outbound.loaded(loaded.load).len() as u64;
             if gone > 0 {
                 lost += gone;
-                self.tell_groups(*id);
+                self.tell_groups(id);
             }
         }
         if let Some((queue, totals)) = self.queue(owner) {
@@ -111,17 +115,20 @@ impl Broker {
         }
         self.report_lost(owner, lost, turn);
         self.trim(owner);
-        for id in holders {
+        for id in waiting {
             self.pump(id, now, turn);
         }
         self.dispatch(owner, now, turn);
         self.watch_expiry(owner);
     }
 
-    /// The sessions that copies of `owner` may be in flight to.
-    fn holders(&self, owner: OwnerId) -> Vec<SessionId> {
+    /// The sessions that may have asked for a load: what the queue of a group asked for is for no
+    /// member yet.
+    fn holders(&self, load: &Load) -> Vec<SessionId> {
+        let owner = load.owner;
         if let Some(group) = self.groups.get(&owner) {
-            return group.sent_to.iter().copied().collect();
+            let members = (!group.queue.is_waiting_for(load)).then_some(&group.sent_to);
+            return members.into_iter().flatten().copied().collect();
         }
         if self.sessions.contains_key(&owner) {
             return vec![owner];

@@ -200,6 +200,11 @@ impl Queue {
         self.waiting.is_some()
     }
 
+    /// Whether it asked for this load.
+    pub fn is_waiting_for(&self, load: &Load) -> bool {
+        self.waiting.is_some_and(|waiting| waiting.load == *load)
+    }
+
     /// When the next copy may expire.
     pub fn soonest_expiry(&self) -> Option<Timestamp> {
         earlier(self.soonest_expiry, self.tail.soonest_expiry())
