@@ -5,6 +5,9 @@
 //! them; but only what is in memory can be looked at. When others have waited behind that for too
 //! long, the topics of who takes nothing go to them, until it takes again: order for the rest is
 //! worth a member that stands still, not a group that does.
+//!
+//! Whose a topic is, the hashes of all members with it decide, and nothing is kept of topics: so a
+//! message costs a look at each member, and such groups are for tens of them, not for thousands.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -58,7 +58,7 @@ impl Ability {
 /// The members of one share name and filter, in the order in which they joined.
 #[derive(Debug, Default)]
 pub struct ShareGroup {
-    /// Each behind those that joined before. Who leaves leaves a gap: more than half are none.
+    /// Each behind those that joined before. Who leaves leaves a gap; of many, half at most are.
     places: Vec<Option<Member>>,
     /// How many members there are.
     count: usize,
