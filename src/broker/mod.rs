@@ -16,6 +16,8 @@ mod connect;
 mod dead_letter;
 mod deliver;
 mod doomed;
+#[cfg(test)]
+mod example;
 mod group;
 mod leaving;
 mod letter;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::{Admission, Identity};
+use crate::broker::example;
 use crate::config::Settings;
 use crate::mqtt::Packet;
 use crate::mqtt::packet::{Connect, PacketId, Payload, Publish};
@@ -9,24 +9,8 @@ const NOW: Timestamp = Timestamp(1);
 
 fn connect(broker: &mut Broker, session_expiry: u32, turn: &mut Turn) -> ConnectionId {
     let id = ConnectionId { slot: 0, generation: 0 };
-    let connect = Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive: 0,
-        client_id: "c",
-        user_name: None,
-        password: None,
-        will: None,
-        session_expiry: Some(session_expiry),
-        receive_maximum: None,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-    };
-    let who = Identity { user: None, admission: Admission::Granted };
-    broker.handle_connect(id, who, connect, NOW, turn);
+    let connect = Connect { session_expiry: Some(session_expiry), ..example::connect("c") };
+    broker.handle_connect(id, example::anonymous(), connect, NOW, turn);
     id
 }
 

@@ -1,10 +1,8 @@
 use super::*;
-use crate::auth::{Admission, Identity};
+use crate::broker::example;
 use crate::config::Settings;
 use crate::mqtt::Packet;
-use crate::mqtt::packet::{
-    Connect, PacketId, Payload, Publish, RetainHandling, Subscribe, Version,
-};
+use crate::mqtt::packet::{Connect, PacketId, Payload, Publish, RetainHandling, Subscribe};
 use crate::turn::{CloseCause, ConnectionId};
 
 const NOW: Timestamp = Timestamp(1);
@@ -22,24 +20,8 @@ fn connect_for(
     turn: &mut Turn,
 ) -> ConnectionId {
     let id = ConnectionId { slot, generation: 0 };
-    let connect = Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive: 0,
-        client_id,
-        user_name: None,
-        password: None,
-        will: None,
-        session_expiry,
-        receive_maximum: None,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-    };
-    let who = Identity { user: None, admission: Admission::Granted };
-    broker.handle_connect(id, who, connect, NOW, turn);
+    let connect = Connect { session_expiry, ..example::connect(client_id) };
+    broker.handle_connect(id, example::anonymous(), connect, NOW, turn);
     id
 }
 

@@ -1,8 +1,8 @@
 use super::*;
-use crate::auth::{Admission, Identity};
+use crate::broker::example;
 use crate::config::Settings;
 use crate::mqtt::packet::{Connect, PacketId, RetainHandling, Subscribe, SubscriptionOptions};
-use crate::mqtt::{Packet, QoS, Version};
+use crate::mqtt::{Packet, QoS};
 use crate::turn::{CloseCause, ConnectionId, Load, Loaded, Turn};
 
 const START: Timestamp = Timestamp(0);
@@ -16,24 +16,8 @@ fn broker() -> Broker {
 /// A client that subscribes to so many filters.
 fn connect(broker: &mut Broker, count: usize, expiry: u32, turn: &mut Turn) -> ConnectionId {
     let id = ConnectionId { slot: 0, generation: 0 };
-    let connect = Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive: 0,
-        client_id: "c",
-        user_name: None,
-        password: None,
-        will: None,
-        session_expiry: Some(expiry),
-        receive_maximum: None,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
-        request_response_information: false,
-        request_problem_information: true,
-        authentication_method: None,
-    };
-    let who = Identity { user: None, admission: Admission::Granted };
-    broker.handle_connect(id, who, connect, START, turn);
+    let connect = Connect { session_expiry: Some(expiry), ..example::connect("c") };
+    broker.handle_connect(id, example::anonymous(), connect, START, turn);
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,
         no_local: false,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::auth::{Acl, Admission, Identity};
+use crate::auth::Acl;
+use crate::broker::example;
 use crate::config::Settings;
 use crate::mqtt::packet::{
     Connect, Packet, PacketId, Payload, RetainHandling, Subscribe, SubscriptionOptions,
@@ -37,23 +38,12 @@ fn broker(turn: &mut Turn) -> Broker {
     for (slot, (client_id, version, aliases, size)) in (0..).zip(CLIENTS) {
         let connect = Connect {
             version,
-            clean_start: true,
-            keep_alive: 0,
-            client_id,
-            user_name: None,
-            password: None,
-            will: None,
-            session_expiry: None,
-            receive_maximum: None,
             maximum_packet_size: size,
             topic_alias_maximum: aliases,
-            request_response_information: false,
-            request_problem_information: true,
-            authentication_method: None,
+            ..example::connect(client_id)
         };
         let id = ConnectionId { slot, generation: 0 };
-        let who = Identity { user: None, admission: Admission::Granted };
-        broker.handle_connect(id, who, connect, NOW, turn);
+        broker.handle_connect(id, example::anonymous(), connect, NOW, turn);
         subscribe(&mut broker, id, "#", None, turn);
         match client_id {
             "another" => subscribe(&mut broker, id, "+/+", Some(7), turn),

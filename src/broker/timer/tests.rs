@@ -1,13 +1,13 @@
 //! What is in the table while clients come and go, and messages do.
 
 use super::*;
-use crate::auth::{Admission, Identity};
+use crate::broker::example;
 use crate::config::{Retry, Settings, ShareRule, Strategy};
 use crate::mqtt::packet::{
     Ack, Connect, PacketId, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
     Unsubscribe,
 };
-use crate::mqtt::{Packet, QoS, Version};
+use crate::mqtt::{Packet, QoS};
 use crate::turn::{Action, CloseCause, DeadReason, LetterFilter, Letters, Record};
 
 const START: Timestamp = Timestamp(0);
@@ -35,23 +35,11 @@ impl Rig {
     fn connect(&mut self, slot: u32, client_id: &str, keep_alive: u16) -> ConnectionId {
         let id = ConnectionId { slot, generation: self.now.0.try_into().unwrap() };
         let connect = Connect {
-            version: Version::V5,
-            clean_start: true,
             keep_alive,
-            client_id,
-            user_name: None,
-            password: None,
-            will: None,
-            session_expiry: None,
             receive_maximum: 1.try_into().ok(),
-            maximum_packet_size: None,
-            topic_alias_maximum: 0,
-            request_response_information: false,
-            request_problem_information: true,
-            authentication_method: None,
+            ..example::connect(client_id)
         };
-        let who = Identity { user: None, admission: Admission::Granted };
-        self.broker.handle_connect(id, who, connect, self.now, &mut self.turn);
+        self.broker.handle_connect(id, example::anonymous(), connect, self.now, &mut self.turn);
         id
     }
 
