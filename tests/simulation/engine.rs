@@ -360,7 +360,10 @@ impl Engine {
     fn release(&mut self) {
         let now = self.time();
         for outbox in self.outboxes.values_mut() {
-            while let Some(Waiting::Output(output)) = outbox.order.pop(self.committed) {
+            while let Some(waiting) = outbox.order.pop(self.committed) {
+                let Waiting::Output(output) = waiting else {
+                    unreachable!("taken as packets");
+                };
                 outbox.put(output, now);
             }
         }

@@ -116,6 +116,32 @@ async fn what_the_core_encoded_overtakes_no_connack() {
 }
 
 #[tokio::test]
+async fn acknowledgements_that_the_core_encoded_wait_for_their_record() {
+    let (engine, _) = rig::engine();
+    let served = rig::connected(&engine).await;
+    let (mut client, task) = (served.client, served.task);
+    let id = served.outbox.unwrap().id();
+    let mut number = RecordNumber::default();
+    engine.turn(By::Server, |step| {
+        step.call(|_, _, turn| {
+            for packet_id in [1, 2] {
+                number = turn.record(Record::Marks(crate::turn::Marks::default()));
+                let ack = turn.written.ack([0x40, 2, 0, packet_id]);
+                turn.hold_written(number, id, ack);
+            }
+            let ack = turn.written.ack([0x40, 2, 0, 3]);
+            turn.send_written(id, ack); // Needs no record, but is not the first.
+            turn.send(id, pingresp());
+        });
+    });
+    assert_eq!(read(&mut client, 2).await, PINGRESP);
+    engine.set_committed(number);
+    assert_eq!(read(&mut client, 12).await, [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
+    drop(client);
+    task.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_held_waits_for_its_record_and_keeps_its_order() {
     let (engine, notes) = rig::engine();
     let served = rig::connected(&engine).await;
