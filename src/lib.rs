@@ -82,10 +82,10 @@
 //! `net` (bytes) → `server/connection` (reads a batch) → `mqtt/codec` (`mqtt::Packet`) →
 //! `server/engine` (the lock) → `broker` → `session/inbound` (alias, quota, duplicate) →
 //! `broker/publish` (rights, retained, refusals) → `broker/deliver` (a copy for each owner; hold
-//! the PUBACK) → `session/outbound` (window) or `session/queue` → the engine again: `send` to the
-//! outboxes, `records` and `held` to the store, unlock → `server/outbox` (one write);
-//! `store/writer` (one transaction, one fsync for all that wait) → what was held goes to the
-//! outboxes. Read the files in this order.
+//! the PUBACK) → `session/outbound` (window) and `session/link` (into the turn), or
+//! `session/queue` → the engine again: `send` to the outboxes, `records` and `held` to the store,
+//! unlock → `server/outbox` (one write); `store/writer` (one transaction, one fsync for all that
+//! wait) → what was held goes to the outboxes. Read the files in this order.
 //!
 //! Who brings output to a connection writes it at the end of the turn; where several bring some at
 //! a time, its own task does (`server/outbox/crowd`).
