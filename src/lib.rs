@@ -63,9 +63,10 @@
 //! durable, `held` leaves when they are, `loads` are stored messages that it wants in memory.
 //! "Durable before told" is a list with another name, not discipline.
 //!
-//! One thread (`store/writer.rs`) owns the data file. `turn::Record` is the one vocabulary of
-//! durable change: the store writes it, gives it back at start, and
-//! `Broker::restore` applies it.
+//! One thread (`store/writer.rs`) owns the data file. It waits neither for the broker's lock nor
+//! for a socket: what it did and read is told by a task beside the connections
+//! (`server/witness.rs`). `turn::Record` is the one vocabulary of durable change: the store writes
+//! it, gives it back at start, and `Broker::restore` applies it.
 //!
 //! # What bounds it
 //!
@@ -85,7 +86,7 @@
 //! the PUBACK) → `session/outbound` (window) and `session/link` (into the turn), or
 //! `session/queue` → the engine again: `send` to the outboxes, `records` and `held` to the store,
 //! unlock → `server/outbox` (one write); `store/writer` (one transaction, one fsync for all that
-//! wait) → what was held goes to the outboxes. Read the files in this order.
+//! wait) → `server/witness` → what was held leaves the outboxes. Read the files in this order.
 //!
 //! Who brings output to a connection writes it at the end of the turn; where several bring some at
 //! a time, its own task does (`server/outbox/crowd`).

@@ -301,17 +301,20 @@ impl Engine {
     }
 
     fn release(&self) {
+        let mut work = SPARE_WORK.take();
         loop {
             let up_to = self.committed();
             let now = self.clock.now();
             let mut waiting = std::mem::take(&mut *lock(&self.waiting));
-            waiting.retain(|outbox| outbox.release(up_to, now));
+            waiting.retain(|outbox| work.release(outbox, up_to, now));
             lock(&self.waiting).append(&mut waiting);
             // A commit meanwhile may have found the list empty.
             if self.committed() == up_to {
-                return;
+                break;
             }
         }
+        work.carry_out(By::Server, &self.traffic);
+        SPARE_WORK.set(work);
     }
 
     fn committed(&self) -> RecordNumber {

@@ -56,7 +56,7 @@ pub use handle::{Handle, Seen, Tasks};
 pub use setup::{Access, Listener, Setup};
 
 use log::Seldom;
-use witness::Ear;
+use witness::listen;
 
 /// For the last words to clients at the end.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -104,6 +104,8 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     /// Who accepts, and the timer.
     tasks: JoinSet<()>,
+    /// What tells the engine of the store, to the end: what waits for the last commits leaves then.
+    _listening: JoinSet<()>,
 }
 
 impl fmt::Debug for Server {
@@ -130,8 +132,8 @@ impl Server {
         let (engine, database) = opened.map_err(ServeError::Open)?;
         let engine = Arc::new(engine);
         engine.set_acl(setup.acl);
-        let ear = Arc::new(Ear(Arc::downgrade(&engine)));
-        engine.start(Box::new(database.start(ear)));
+        let (ear, news) = listen(&engine);
+        engine.start(Box::new(database.start(Arc::new(ear))));
         engine.tick(); // What was restored may have timers, and nobody connects for long.
         let gate = Arc::new(Gate {
             door: Arc::new(Door {
@@ -150,7 +152,9 @@ impl Server {
         for listener in setup.listeners {
             tasks.spawn(accept(Arc::clone(&gate), listener));
         }
-        Ok(Self { engine, about, addresses, tasks })
+        let mut listening = JoinSet::new();
+        listening.spawn(news.pass_on(Arc::clone(&engine)));
+        Ok(Self { engine, about, addresses, tasks, _listening: listening })
     }
 
     /// Where it listens, with the real ports, in the order of [`Setup::listeners`].

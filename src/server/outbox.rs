@@ -209,8 +209,8 @@ impl Outbox {
         (!state.closing).then_some(Opened { outbox: self, state, committed, now, held, list })
     }
 
-    /// Lets go what waited for `committed`, and wakes the task for it. Whether more waits.
-    pub(super) fn release(&self, committed: RecordNumber, now: Timestamp) -> bool {
+    /// Lets go what waited for `committed`: the caller writes it, or wakes the task.
+    pub(super) fn release(&self, committed: RecordNumber, now: Timestamp) -> Appended {
         let mut state = self.lock();
         let (mut stencil, none) = (Stencil::default(), Encoded::default());
         while let Some(waiting) = state.order.pop(committed) {
@@ -220,13 +220,11 @@ impl Outbox {
             }
         }
         state.listed = !state.order.is_empty();
-        let listed = state.listed;
-        let appended = self.claim(&mut state, Writer::Task);
-        drop(state);
-        if appended.wake {
-            self.wake();
-        }
-        listed
+        let held = state.listed;
+        let claimed = self.claim(&mut state, Writer::Caller);
+        // No turn is made here, which could tell the core: the task does.
+        let wake = claimed.wake || claimed.overflowed;
+        Appended { held, wake, ..claimed }
     }
 
     /// Says that nothing will come any more: what is there is written, what waits is dropped.
@@ -366,8 +364,7 @@ impl Outbox {
     /// Sees that somebody writes what was appended: `writer`, where nobody does yet.
     fn claim(&self, state: &mut State, writer: Writer) -> Appended {
         let overflowed = state.fullness(self.limit) == Some(true);
-        let wake = overflowed && writer == Writer::Task;
-        let mut appended = Appended { overflowed, wake, ..Appended::default() };
+        let mut appended = Appended { overflowed, ..Appended::default() };
         if state.queue.is_empty() && !state.closing {
             return appended;
         }
@@ -382,7 +379,7 @@ impl Outbox {
                 }
             }
             Right::ForTask(..) => appended.wake = true,
-            Right::Taken | Right::Task => appended.wake |= state.closing,
+            Right::Taken | Right::Task => appended.wake = state.closing,
         }
         appended.gather = appended.wake && writer == Writer::Gatherer && !state.closing;
         appended

@@ -1,6 +1,13 @@
-//! What the storage thread reports, on its way to the engine.
+//! What the storage thread reports, on its way to the engine. It is only noted there: to tell the
+//! engine, the storage thread would have to wait for the broker's lock, and to write what that
+//! brings, for sockets. A task beside the connections does both.
+//!
+//! Invariant: the engine hears everything, in the order in which it was said.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::yield_now;
 
 use super::engine::Engine;
 use super::log;
@@ -8,49 +15,89 @@ use super::work::By;
 use crate::store::{StoreError, Witness};
 use crate::turn::{Letters, Loaded, RecordNumber, StoreState};
 
-/// The engine, as the store knows it.
-pub(super) struct Ear(pub(super) Weak<Engine>);
+/// What was said. Little of it waits: each queue asks for one load at a time.
+pub(super) struct News(UnboundedReceiver<Word>);
+
+enum Word {
+    Committed(RecordNumber),
+    Loaded(Loaded),
+    Letters(Letters),
+    State(StoreState, String),
+    Room,
+}
+
+/// The engine, as the store knows it, and what it hears.
+pub(super) fn listen(engine: &Arc<Engine>) -> (Ear, News) {
+    let (said, news) = unbounded_channel();
+    (Ear { engine: Arc::downgrade(engine), said }, News(news))
+}
+
+impl News {
+    /// Tells the engine, until it is dropped.
+    pub(super) async fn pass_on(mut self, engine: Arc<Engine>) {
+        while let Some(word) = self.0.recv().await {
+            tell(&engine, word);
+            yield_now().await; // It may have brought a client a thousand messages.
+        }
+    }
+}
+
+fn tell(engine: &Engine, word: Word) {
+    match word {
+        Word::Committed(up_to) => engine.set_committed(up_to),
+        Word::Loaded(loaded) => engine.turn(By::Server, |step| {
+            step.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
+        }),
+        Word::Letters(letters) => engine.turn(By::Server, |step| {
+            step.call(|broker, now, turn| broker.handle_letters(&letters, now, turn));
+        }),
+        Word::State(state, why) => {
+            engine.turn(By::Server, |step| {
+                step.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
+            });
+            log::store_state(state, &why); // Who reads it may rely on it.
+        }
+        Word::Room => engine.room(),
+    }
+}
+
+/// See [`listen`].
+pub(super) struct Ear {
+    engine: Weak<Engine>,
+    said: UnboundedSender<Word>,
+}
+
+impl Ear {
+    /// Nobody hears it when the server is gone.
+    fn say(&self, word: Word) {
+        let _ = self.said.send(word);
+    }
+}
 
 impl Witness for Ear {
     fn committed(&self, up_to: RecordNumber) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.set_committed(up_to);
-        }
+        self.say(Word::Committed(up_to));
     }
 
     fn loaded(&self, loaded: Loaded) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.turn(By::Storage, |step| {
-                step.call(|broker, now, turn| broker.handle_loaded(loaded, now, turn));
-            });
-        }
+        self.say(Word::Loaded(loaded));
     }
 
     fn letters(&self, letters: Letters) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.turn(By::Storage, |step| {
-                step.call(|broker, now, turn| broker.handle_letters(&letters, now, turn));
-            });
-        }
+        self.say(Word::Letters(letters));
     }
 
     fn state(&self, state: StoreState, why: &str) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.turn(By::Storage, |step| {
-                step.call(|broker, now, turn| broker.handle_store_state(state, now, turn));
-            });
-        }
-        log::store_state(state, why); // Who reads it may rely on it.
+        self.say(Word::State(state, why.to_owned()));
     }
 
     fn room(&self) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.room();
-        }
+        self.say(Word::Room);
     }
 
+    /// At once: who waits for the end of the storage thread asks for it then.
     fn broken(&self, _error: &StoreError) {
-        if let Some(engine) = self.0.upgrade() {
+        if let Some(engine) = self.engine.upgrade() {
             engine.lose_store();
         }
     }

@@ -10,7 +10,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::outbox::{Buffer, Next, Opened, Outbox, SLICES, Stencil};
 use super::traffic::Traffic;
-use crate::turn::ConnectionId;
+use crate::time::Timestamp;
+use crate::turn::{ConnectionId, RecordNumber};
 
 /// Writes at the end of one turn; the tasks of other connections are woken.
 pub(super) const INLINE_WRITES: usize = 64;
@@ -20,17 +21,15 @@ pub(super) const INLINE_WRITES: usize = 64;
 pub(super) enum By<'a> {
     /// A connection's task, which looks at its own outbox before it sleeps.
     Connection(&'a Outbox),
-    /// The timer, or who starts and stops.
+    /// The timer, who starts and stops, or what the store said.
     Server,
-    /// The storage thread: it writes to no socket.
-    Storage,
 }
 
 impl By<'_> {
     fn connection(self) -> Option<ConnectionId> {
         match self {
             Self::Connection(own) => Some(own.id()),
-            Self::Server | Self::Storage => None,
+            Self::Server => None,
         }
     }
 }
@@ -74,12 +73,28 @@ impl Work {
         }
     }
 
+    /// What a commit lets go of an outbox. Whether output still waits there.
+    pub(super) fn release(
+        &mut self,
+        outbox: &Arc<Outbox>,
+        up_to: RecordNumber,
+        now: Timestamp,
+    ) -> bool {
+        let appended = outbox.release(up_to, now);
+        if let Some(half) = appended.claimed {
+            self.write.push((Arc::clone(outbox), half));
+        }
+        if appended.wake {
+            self.wake.push(Arc::clone(outbox));
+        }
+        appended.held
+    }
+
     /// Writes and wakes, without any lock.
     pub(super) fn carry_out(&mut self, by: By<'_>, traffic: &Traffic) {
         self.wanted = false;
-        let budget = if matches!(by, By::Storage) { 0 } else { INLINE_WRITES };
         for (done, (outbox, half)) in self.write.drain(..).enumerate() {
-            if done < budget {
+            if done < INLINE_WRITES {
                 write_out(&outbox, half, traffic);
             } else {
                 outbox.hand_over(half, Buffer::default(), 0);
