@@ -46,6 +46,7 @@ use foldhash::fast::FixedState;
 use crate::auth::{Acl, Identity};
 use crate::config::Settings;
 use crate::metrics::{Counters, Traffic};
+use crate::mqtt::Message;
 use crate::mqtt::packet::{Connect, Packet};
 use crate::router::{Retained, Route, Subscriptions};
 use crate::session::Session;
@@ -324,6 +325,11 @@ impl Broker {
                 self.spare.keep(message);
             }
         }
+    }
+
+    /// Up to so many messages that nobody has any more, for the memory of those that are loaded.
+    pub fn spare(&mut self, count: usize) -> impl Iterator<Item = Arc<Message>> {
+        self.spare.take(count)
     }
 
     /// What was counted.

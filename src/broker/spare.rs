@@ -1,5 +1,5 @@
 //! The memory of messages that nobody needs any more, for those that come: at a high rate a message
-//! is mostly acknowledged while the next ones arrive.
+//! is mostly acknowledged while the next ones arrive, or are loaded.
 //!
 //! Invariant: nobody else has a message that is kept here, and all of them together are small.
 
@@ -36,6 +36,14 @@ impl Spare {
             self.bytes += size;
             self.messages.push(message);
         }
+    }
+
+    /// Takes up to so many out.
+    pub(super) fn take(&mut self, count: usize) -> impl Iterator<Item = Arc<Message>> {
+        let taken = self.messages.len().saturating_sub(count)..;
+        let bytes = self.messages[taken.clone()].iter().map(|message| message.payload.len());
+        self.bytes -= bytes.sum::<usize>();
+        self.messages.drain(taken)
     }
 
     /// What `make` makes, in spare memory where there is some. `make` gets a payload to be written
@@ -117,9 +125,11 @@ mod tests {
                 spare.keep(Arc::new(message(&vec![0; size], Bytes::new())));
             }
             assert_eq!(spare.messages.len(), count);
-            for _ in 0..count {
+            assert_eq!(spare.take(10).count(), 10);
+            for _ in 10..count {
                 spare.message(|bytes| message(b"", bytes));
             }
+            assert_eq!(spare.take(10).count(), 0);
             assert_eq!((spare.messages.len(), spare.bytes), (0, 0));
         }
     }

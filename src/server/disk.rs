@@ -1,5 +1,8 @@
 //! What the engine asks of the store; tests give it another one.
 
+use std::sync::Arc;
+
+use crate::mqtt::Message;
 use crate::store::{self, Checkpoint, StoreError};
 use crate::turn::{LetterLoad, Load, Record, RecordNumber};
 
@@ -14,6 +17,8 @@ pub(super) trait Disk: Send + Sync {
         wanted: bool,
         checkpoint: Checkpoint,
     );
+    /// See [`store::Store::recycle`].
+    fn recycle(&self, messages: &mut dyn Iterator<Item = Arc<Message>>);
     /// See [`store::Store::ask`].
     fn ask(&self, letters: &mut Vec<LetterLoad>);
     /// See [`store::Store::confirm`].
@@ -36,6 +41,10 @@ impl Disk for store::Store {
         checkpoint: Checkpoint,
     ) {
         Self::submit(self, records, loads, last, wanted, checkpoint);
+    }
+
+    fn recycle(&self, messages: &mut dyn Iterator<Item = Arc<Message>>) {
+        Self::recycle(self, messages);
     }
 
     fn ask(&self, letters: &mut Vec<LetterLoad>) {

@@ -448,6 +448,10 @@ impl Step<'_> {
             let last = turn.last_record();
             let wanted = self.work.wanted || turn.loads.iter().any(|load| load.after_lazy);
             let disk = engine.disk();
+            if !turn.loads.is_empty() {
+                let count = turn.loads.iter().map(|load| load.count as usize).sum();
+                disk.recycle(&mut core.broker.spare(count));
+            }
             disk.submit(&turn.records, &mut turn.loads, last, wanted, checkpoint);
             core.broker.take_back(turn.records.drain(..));
             if !turn.letters.is_empty() {

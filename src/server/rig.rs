@@ -68,6 +68,8 @@ impl Disk for Notes {
         self.submitted.lock().unwrap().push(submitted);
     }
 
+    fn recycle(&self, _messages: &mut dyn Iterator<Item = Arc<Message>>) {}
+
     fn ask(&self, letters: &mut Vec<LetterLoad>) {
         letters.clear();
     }

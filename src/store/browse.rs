@@ -24,7 +24,7 @@ impl Snapshot {
     pub fn copies(&self, load: Load) -> Result<Loaded, StoreError> {
         let read = || {
             let (_, mut index, _) = read_index(&self.read)?;
-            load::load(&self.read, &mut index, load)
+            load::load(&self.read, &mut index, &mut Vec::new(), load)
         };
         read().map_err(|fault: Fault| fault.explain(&self.path))
     }
@@ -39,7 +39,7 @@ impl Snapshot {
                 let (owner, count, bytes) = (*owner, 1, 0);
                 let (expired_by, after_lazy) = (None, true);
                 let load = Load { owner, first, last, count, bytes, expired_by, after_lazy };
-                let loaded = load::load(&self.read, &mut index, load)?;
+                let loaded = load::load(&self.read, &mut index, &mut Vec::new(), load)?;
                 Ok(loaded.copies.first().map(|stored| stored.message.received))
             };
             owners.iter().map(&mut oldest).collect()

@@ -4,10 +4,13 @@
 //! unknown and the index is ahead of it: then [`Database::reopen`] reads both anew from the disk,
 //! and until that was done nothing is written or read.
 
+use std::sync::Arc;
+
 use redb::{
     Durability, ReadTransaction, ReadableDatabase, Table, TableDefinition, WriteTransaction,
 };
 
+use crate::mqtt::Message;
 use crate::turn::{DeadId, DeadLetter, LetterLoad, Letters, Load, Loaded, MessageId, Record};
 
 use super::batch::{Batch, larger};
@@ -56,6 +59,8 @@ pub struct Database {
     next_row: u64,
     /// See [`LogWriter`].
     row: Vec<u8>,
+    /// Memory for messages that are loaded.
+    pub(super) spare: Vec<Arc<Message>>,
     one: Batch,
 }
 
@@ -75,6 +80,7 @@ impl Database {
             index: Index::default(),
             next_row: 0,
             row: Vec::new(),
+            spare: Vec::new(),
             one: Batch::default(),
         };
         database.load_file(Time::First)?;
@@ -164,7 +170,7 @@ impl Database {
     /// The stored copies of a range, in order, whole, up to the limits.
     pub fn load(&mut self, load: Load) -> Result<Loaded, StoreError> {
         let read = self.begin_read()?;
-        load::load(&read, &mut self.index, load).map_err(|error| self.fault(error))
+        load::load(&read, &mut self.index, &mut self.spare, load).map_err(|error| self.fault(error))
     }
 
     /// A kept dead letter, whole.

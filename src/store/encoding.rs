@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The same, one of many that come together.
-    pub(super) fn message_on(&mut self, shelf: &mut Shelf) -> Result<Message, Broken> {
+    pub(super) fn message_on(&mut self, shelf: &mut Shelf<'_>) -> Result<Message, Broken> {
         let topic = shelf.topic(self.bytes()?)?;
         let properties = shelf.bytes(self.bytes()?).into();
         let payload = shelf.bytes(self.bytes()?);

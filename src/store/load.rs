@@ -34,11 +34,17 @@ const READ_OFTEN: u64 = 3;
 /// Answers a load. What it reads of the log is counted against what that brings: when many queues
 /// wait in each segment, all of the log is read for each of them, so that it is better sorted by
 /// owner. Queues that are read side by side share what is read, and it is better left.
-pub(super) fn load(read: &ReadTransaction, index: &mut Index, load: Load) -> Result<Loaded, Fault> {
+/// Memory for messages is taken from `spare` first.
+pub(super) fn load(
+    read: &ReadTransaction,
+    index: &mut Index,
+    spare: &mut Vec<Arc<Message>>,
+    load: Load,
+) -> Result<Loaded, Fault> {
     let found = find(read, index, load)?;
     let lately = std::mem::take(&mut index.lately);
     let mut reader = CopyReader::new(read, index, lately)?;
-    let mut shelf = Shelf::new(usize::try_from(found.bytes).unwrap_or(usize::MAX));
+    let mut shelf = Shelf::new(usize::try_from(found.bytes).unwrap_or(usize::MAX), spare);
     let mut copies = Vec::with_capacity(found.sources.len());
     for source in found.sources {
         copies.push(reader.stored(source, &mut shelf)?);
@@ -216,7 +222,7 @@ impl<'a> CopyReader<'a> {
     }
 
     /// A copy with its message.
-    fn stored(&mut self, source: Source, shelf: &mut Shelf) -> Result<Stored, Fault> {
+    fn stored(&mut self, source: Source, shelf: &mut Shelf<'_>) -> Result<Stored, Fault> {
         match source {
             Source::Log(place, body, since) => {
                 let LogRecord::Queued(mut copy) = self.log_record(place)? else {
@@ -230,7 +236,7 @@ impl<'a> CopyReader<'a> {
                     _ => Err(Broken),
                 };
                 let message = message.map_err(|Broken| LogError::Broken(body.segment))?;
-                Ok(Stored { copy, message: Arc::new(message) })
+                Ok(Stored { copy, message: shelf.message(message) })
             }
             Source::Cold(key, position) => self.cold(key, position, shelf),
         }
@@ -258,16 +264,21 @@ impl<'a> CopyReader<'a> {
         Ok(record.map_err(|Broken| LogError::Broken(place.segment))?)
     }
 
-    fn cold(&mut self, key: ChunkKey, position: usize, shelf: &mut Shelf) -> Result<Stored, Fault> {
+    fn cold(
+        &mut self,
+        key: ChunkKey,
+        position: usize,
+        shelf: &mut Shelf<'_>,
+    ) -> Result<Stored, Fault> {
         let cold = self.cold_copy(key, position);
         let broken = |Broken: Broken| Fault::Row("cold");
         let (copy, body) = copy_at(self.chunk_records(key)?, cold).map_err(broken)?;
         if cold.body == 0 {
-            let message = Arc::new(read_body(body, shelf).map_err(broken)?);
-            return Ok(Stored { copy, message });
+            let message = read_body(body, shelf).map_err(broken)?;
+            return Ok(Stored { copy, message: shelf.message(message) });
         }
         let message = self.shared_body(cold.body, cold.id, shelf)?;
-        Ok(Stored { copy, message: Arc::new(message) })
+        Ok(Stored { copy, message: shelf.message(message) })
     }
 
     /// A copy of a chunk, whose copies are in memory, without its message.
@@ -297,7 +308,7 @@ impl<'a> CopyReader<'a> {
         &mut self,
         row: u64,
         id: MessageId,
-        shelf: &mut Shelf,
+        shelf: &mut Shelf<'_>,
     ) -> Result<Message, Fault> {
         let broken = || Fault::Row("bodies");
         if self.shared.len() >= KEPT_ROWS && !self.shared.contains_key(&row) {

@@ -128,7 +128,7 @@ impl<'a> LogRecord<'a> {
 }
 
 /// The message in [`LogRecord::Message::body`].
-pub(super) fn read_body(body: &[u8], shelf: &mut Shelf) -> Result<Message, Broken> {
+pub(super) fn read_body(body: &[u8], shelf: &mut Shelf<'_>) -> Result<Message, Broken> {
     Reader::new(body).message_on(shelf)
 }
 

@@ -1,11 +1,14 @@
-//! Where the bytes of messages that a load brings stay: small ones side by side, so that each
-//! costs no allocation of its own, and a topic once for the messages in a row that have it.
+//! Where the messages that a load brings stay: in the memory of others that were let go, their
+//! bytes side by side where they are small, so that each costs no allocation of its own, and a
+//! topic once for the messages in a row that have it.
 //!
 //! Invariant: a message that stays keeps no more than [`BOARD`] bytes of others.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+
+use crate::mqtt::Message;
 
 use super::encoding::Broken;
 
@@ -15,18 +18,31 @@ const BOARD: usize = 8 * 1024;
 const LARGE: usize = 1024;
 
 /// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Shelf {
+#[derive(Debug)]
+pub(super) struct Shelf<'a> {
+    spare: &'a mut Vec<Arc<Message>>,
     board: BytesMut,
     topic: Option<Arc<str>>,
     /// What is still to come, roughly: no board is larger.
     expected: usize,
 }
 
-impl Shelf {
-    /// For messages of so many bytes together.
-    pub(super) fn new(expected: usize) -> Self {
-        Self { expected, ..Self::default() }
+impl<'a> Shelf<'a> {
+    /// For messages of so many bytes together; nobody else has those in `spare`.
+    pub(super) fn new(expected: usize, spare: &'a mut Vec<Arc<Message>>) -> Self {
+        Self { spare, board: BytesMut::new(), topic: None, expected }
+    }
+
+    /// Keeps a message.
+    pub(super) fn message(&mut self, message: Message) -> Arc<Message> {
+        // Memory that one thread takes and another gives back makes both wait for the allocator.
+        if let Some(mut spare) = self.spare.pop()
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = message;
+            return spare;
+        }
+        Arc::new(message)
     }
 
     /// Keeps bytes.
@@ -60,10 +76,13 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::QoS;
+    use crate::time::Timestamp;
 
     #[test]
     fn small_ones_lie_side_by_side_and_large_ones_alone() {
-        let mut shelf = Shelf::new(3 * BOARD);
+        let mut spare = Vec::new();
+        let mut shelf = Shelf::new(3 * BOARD, &mut spare);
         let small: Vec<Bytes> = (0..100).map(|number| shelf.bytes(&[number; 200])).collect();
         for (number, bytes) in (0..).zip(&small) {
             assert_eq!(**bytes, [number; 200]);
@@ -77,15 +96,37 @@ mod tests {
 
     #[test]
     fn a_board_is_no_larger_than_what_is_to_come() {
-        let mut shelf = Shelf::new(10);
+        let mut spare = Vec::new();
+        let mut shelf = Shelf::new(10, &mut spare);
         assert!(!shelf.bytes(b"abc").is_unique());
         assert!(shelf.board.capacity() < 100, "{}", shelf.board.capacity());
         assert_eq!(*shelf.bytes(&[1; 200]), [1; 200], "it was more than expected");
     }
 
     #[test]
+    fn a_message_is_put_in_the_memory_of_another() {
+        let message = |retain| Message {
+            topic: "a".into(),
+            properties: Default::default(),
+            payload: Bytes::new(),
+            qos: QoS::AtLeastOnce,
+            retain,
+            received: Timestamp(0),
+            expiry: None,
+            past: None,
+        };
+        let mut spare = vec![Arc::new(message(false))];
+        let place = Arc::as_ptr(&spare[0]);
+        let mut shelf = Shelf::new(0, &mut spare);
+        let kept = shelf.message(message(true));
+        assert_eq!((Arc::as_ptr(&kept), &*kept), (place, &message(true)));
+        assert_eq!(*shelf.message(message(true)), *kept, "there is no more");
+    }
+
+    #[test]
     fn a_topic_is_kept_once_in_a_row() {
-        let mut shelf = Shelf::new(0);
+        let mut spare = Vec::new();
+        let mut shelf = Shelf::new(0, &mut spare);
         let topics = ["a/b", "a/b", "c", "a/b"];
         let topics = topics.map(|topic| shelf.topic(topic.as_bytes()).unwrap());
         assert!(Arc::ptr_eq(&topics[0], &topics[1]));

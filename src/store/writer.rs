@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::mqtt::Message;
 use crate::turn::{LetterLoad, Load, Record, RecordNumber, StoreState};
 
 use super::backup::{self, Ask, Snapshot};
@@ -42,6 +43,9 @@ struct Shared {
     path: PathBuf,
 }
 
+/// Messages whose memory is kept for loads: as many as those of some queues bring.
+const SPARE: usize = 1024;
+
 /// Bytes of lazy records that wait for nobody.
 const LARGE: usize = 1024 * 1024;
 
@@ -53,6 +57,8 @@ const WORK_PAUSE: Duration = Duration::from_millis(2);
 struct Pending {
     batch: Batch,
     loads: Vec<Wanted>,
+    /// Memory for messages that are loaded.
+    spare: Vec<Arc<Message>>,
     asks: Vec<Ask>,
     /// The batch that is being committed.
     in_flight: Size,
@@ -133,6 +139,13 @@ impl Store {
             drop(guard);
             self.shared.wake.notify_one();
         }
+    }
+
+    /// Takes messages that nobody else has: those that are loaded next are put in their memory.
+    pub fn recycle(&self, messages: &mut dyn Iterator<Item = Arc<Message>>) {
+        let mut pending = self.shared.lock();
+        let room = SPARE.saturating_sub(pending.spare.len());
+        pending.spare.extend(messages.take(room));
     }
 
     /// Takes loads of dead letters. They are answered when all that was submitted before is on
@@ -332,9 +345,13 @@ impl Writer {
                 self.work()?;
             }
             batch.clear();
+            if !loads.is_empty() {
+                self.database.spare = std::mem::take(&mut self.shared.lock().spare);
+            }
             for load in loads.drain(..) {
                 self.answer(load)?;
             }
+            self.database.spare.clear();
             for ask in self.shared.take_asks() {
                 ask.answer(&self.database);
             }

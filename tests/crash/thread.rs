@@ -357,6 +357,13 @@ fn a_load_finds_what_was_submitted_just_before() {
     }
     let owner = rig.owner_with_copies();
     rig.load(owner);
+    let mut seen = rig.log.wait(|seen| !seen.loaded.is_empty());
+    let loaded = seen.loaded.remove(0);
+    assert_eq!(loaded, rig.workload.model.loaded(all(owner)));
+    drop(seen);
+    // The same again, in the memory of what nobody has any more.
+    rig.store.recycle(&mut loaded.copies.into_iter().map(|stored| stored.message));
+    rig.load(owner);
     let seen = rig.log.wait(|seen| !seen.loaded.is_empty());
     assert_eq!(seen.loaded[0], rig.workload.model.loaded(all(owner)));
     drop(seen);

@@ -75,7 +75,7 @@ fn each_kind_is_read_as_it_was_written() {
         panic!("{:?}", records[0]);
     };
     assert_eq!(id, message);
-    let read = read_body(body, &mut Shelf::default()).unwrap();
+    let read = read_body(body, &mut Shelf::new(0, &mut Vec::new())).unwrap();
     assert_eq!(read, self::message(b"payload", Some(u32::MAX)));
     let LogRecord::Queued(copy) = &records[1] else {
         panic!("{:?}", records[1]);
@@ -132,7 +132,7 @@ fn bytes_that_are_no_record_are_found_out() {
         // Anything but a panic or an endless read.
         for record in read_all(&wrong).unwrap_or_default() {
             if let LogRecord::Message { body, .. } = record {
-                drop(read_body(body, &mut Shelf::default()));
+                drop(read_body(body, &mut Shelf::new(0, &mut Vec::new())));
             }
         }
     }
