@@ -18,7 +18,7 @@ use crate::turn::{Copy, MessageId, OwnerId};
 use super::super::collect::bytes_at;
 use super::super::encoding::{Broken, Reader};
 use super::super::fault::Fault;
-use super::super::index::{Index, Place};
+use super::super::index::Index;
 use super::super::log::{self, LogError, for_each_record};
 use super::super::record::{self, LogRecord};
 use super::chunk::{self, ChunkBuilder};
@@ -91,8 +91,12 @@ struct Planned {
     owner: OwnerId,
     message: MessageId,
     record: Range<u32>,
+    /// The record of its body, where that is right before it in the log, as nearly always. Else it
+    /// is looked up.
+    body: Option<Range<u32>>,
 }
 
+/// A body that was not found with its copy: several may have it.
 #[derive(Debug)]
 struct PlannedBody {
     record: Range<u32>,
@@ -196,32 +200,26 @@ impl Mover {
     fn take(&mut self, index: &Index, segment: u64, records: &[u8]) -> Result<(), LogError> {
         for_each_record(segment, records, |record, place| match record {
             LogRecord::Message { id, .. } if index.needs_body(id, place) => {
-                self.take_body(id, records, place);
+                let record = keep(&mut self.buffer, bytes_at(records, place));
+                self.bodies.insert(id, PlannedBody { record, copies: 0, group: 0 });
             }
             LogRecord::Queued(copy) => {
                 let entry = index.entry_at(&copy, place);
                 if let Some(entry) = entry.filter(|entry| entry.is_waiting()) {
-                    if let Some(body) = entry.own_body() {
-                        self.take_body(copy.message, records, body);
-                    }
+                    let mut keep = |place| keep(&mut self.buffer, bytes_at(records, place));
                     let (owner, message) = (copy.owner, copy.message);
-                    let record = keep(&mut self.buffer, bytes_at(records, place));
-                    self.copies.push(Planned { owner, message, record });
+                    let body = entry.own_body().map(&mut keep);
+                    self.copies.push(Planned { owner, message, record: keep(place), body });
                 }
             }
             _ => {}
         })
     }
 
-    fn take_body(&mut self, id: MessageId, records: &[u8], place: Place) {
-        let record = keep(&mut self.buffer, bytes_at(records, place));
-        self.bodies.insert(id, PlannedBody { record, copies: 0, group: 0 });
-    }
-
     /// Sorts what was read, and puts shared bodies together.
     fn plan(&mut self) {
         self.copies.sort_unstable_by_key(|copy| (copy.owner, copy.message));
-        for copy in &self.copies {
+        for copy in self.copies.iter().filter(|copy| copy.body.is_none()) {
             if let Some(body) = self.bodies.get_mut(&copy.message) {
                 body.copies += 1;
             }
@@ -292,12 +290,13 @@ impl Mover {
         let (mut bytes, mut shared) = (0, 0);
         let mut end = *at;
         while let Some(copy) = self.copies.get(end).filter(|copy| copy.owner == owner) {
-            let body = self.bodies.get(&copy.message);
             let moves = Some(copy.message) > last && index.is_waiting(owner, copy.message);
-            if let Some(body) = body.filter(|_| moves) {
-                let own = if body.copies > 1 { 0 } else { body.record.len() };
-                shared += body.record.len() - own;
-                bytes += copy.record.len() + 10 + own;
+            if let Some((body, group)) = self.body(copy).filter(|_| moves) {
+                match group {
+                    Some(_) => shared += body.len(),
+                    None => bytes += body.len(),
+                }
+                bytes += copy.record.len() + 10;
                 let is_full = bytes > self.limits.row()
                     || shared > 16 * self.limits.slice()
                     || taken.len() >= CHUNK_COPIES;
@@ -331,9 +330,9 @@ impl Mover {
         for at in chunk {
             let planned = &self.copies[*at];
             let copy = self.copy(planned)?;
-            let body = &self.bodies[&planned.message];
-            if body.copies > 1 {
-                let group = &mut self.groups[body.group as usize];
+            let (body, group) = self.body(planned).expect("it was found before");
+            if let Some(group) = group {
+                let group = &mut self.groups[group as usize];
                 if !index.cold.bodies.contains_key(&group.row) {
                     let row = index.cold.last_body + 1;
                     written += write_group(group, row, &self.buffer, tables)?;
@@ -344,7 +343,7 @@ impl Mover {
                 }
                 builder.add(&copy, Err(group.row));
             } else {
-                builder.add(&copy, Ok(slice(&self.buffer, &body.record)));
+                builder.add(&copy, Ok(slice(&self.buffer, &body)));
             }
             ids.push(planned.message);
         }
@@ -355,6 +354,15 @@ impl Mover {
         index.cold.add(key, built, tables)?;
         record::put_moved(moved, key.0, &ids);
         Ok(written)
+    }
+
+    /// The record of its body, and the group of that where several copies have it.
+    fn body(&self, copy: &Planned) -> Option<(Range<u32>, Option<u32>)> {
+        if let Some(body) = &copy.body {
+            return Some((body.clone(), None));
+        }
+        let body = self.bodies.get(&copy.message)?;
+        Some((body.record.clone(), (body.copies > 1).then_some(body.group)))
     }
 
     /// A copy that waits has no past, even if its record has.
