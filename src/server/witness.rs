@@ -102,3 +102,34 @@ impl Witness for Ear {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::super::rig::{self, say_held};
+    use super::*;
+    use crate::mqtt::Reply;
+
+    const PINGRESP: [u8; 2] = [0xD0, 0];
+
+    #[tokio::test]
+    async fn what_is_said_is_told_also_from_before_anybody_listens() {
+        let (engine, _) = rig::engine();
+        let (mut client, outbox) = rig::seat(&engine).await;
+        let first = say_held(&engine, outbox.id(), Reply::PingResp);
+        let second = say_held(&engine, outbox.id(), Reply::PingResp);
+        let (ear, news) = listen(&engine);
+        ear.committed(first);
+        let task = tokio::spawn(news.pass_on(Arc::clone(&engine)));
+        let mut told = [0; 2];
+        client.read_exact(&mut told).await.unwrap();
+        assert_eq!(told, PINGRESP);
+        ear.committed(second);
+        client.read_exact(&mut told).await.unwrap();
+        assert_eq!(told, PINGRESP);
+        task.abort();
+        assert!(task.await.is_err());
+        ear.committed(second); // Nobody hears it.
+    }
+}

@@ -1,7 +1,7 @@
-//! What a turn leaves to be done after the unlock: writing and waking.
+//! What a turn, or a commit, leaves to be done after the unlock: writing and waking.
 //!
-//! Invariant: who produced output writes it, once, at the end of its turn, unless it is gathered;
-//! no lock is held.
+//! Invariant: who produced output, or let it go after a commit, writes it, once, at the end, unless
+//! it is gathered; no lock is held.
 
 use std::io;
 use std::sync::Arc;
