@@ -92,9 +92,9 @@
 //! a time, its own task does (`server/outbox/crowd`).
 //!
 //! Packets whose bytes are the same whenever they leave, which are most, are encoded into the turn
-//! where `session/link` says them, and the engine copies these bytes to the outboxes. A QoS 0
-//! PUBLISH that nobody has to keep goes a shorter way: `broker/pass_on` encodes it out of the read
-//! buffer, once for all.
+//! where `session/link` says them, and the engine copies these bytes to the outboxes. A shorter way
+//! is for QoS 0 PUBLISHes that nobody has to keep: those of one topic that came one after the other
+//! are one `mqtt/codec/run`, and `broker/pass_on` gives it to its subscribers as it came.
 //!
 //! # Floors
 //!

@@ -3,7 +3,7 @@
 //!
 //! Each `handle_*` is one thing that happened; what follows from it is in the [`Turn`]. In the
 //! order of a message's way: `connect` → `publish` → `deliver` → `pump` → `acknowledge`; at QoS 0
-//! mostly `publish` → `pass_on`; beside it `subscribe`, `retained`, `group`, `by_topic`, `close`,
+//! mostly `pass_on` alone; beside it `subscribe`, `retained`, `group`, `by_topic`, `close`,
 //! `leaving`, `will`, `timer`, `sys`; `dead_letter` and `doomed` for what cannot be delivered;
 //! `restore` at start.
 //!
@@ -47,6 +47,7 @@ use crate::auth::{Acl, Identity};
 use crate::config::Settings;
 use crate::metrics::{Counters, Traffic};
 use crate::mqtt::Message;
+use crate::mqtt::codec::Run;
 use crate::mqtt::packet::{Connect, Packet};
 use crate::router::{Retained, Route, Subscriptions};
 use crate::session::Session;
@@ -73,6 +74,9 @@ use timer::{Timer, Timers};
 
 /// Timers that are handled in one go; the rest is due at once, after others had their turn.
 const TIMERS_A_TURN: usize = 64;
+
+/// Why the session of a connection has a link.
+const LINKED: &str = "a connection has a session with this link";
 
 /// A map that is never iterated: its order must not show.
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -209,13 +213,10 @@ impl Broker {
         let Some(session) = self.sessions.of_connection(id) else {
             return;
         };
-        let link = session.link.as_mut().expect("a connection has a session with this link");
-        link.heard += 1;
-        link.last_heard = now;
-        link.paused = false;
+        let link = session.link.as_mut().expect(LINKED);
+        link.hear(1, now);
         if let Packet::Publish(publish) = packet {
-            link.messages_in += 1;
-            link.payload_in += publish.payload.as_slice().len() as u64;
+            link.hear_publishes(1, publish.payload.as_slice().len());
         }
         let session = session.id;
         let result = match packet {
@@ -241,6 +242,25 @@ impl Broker {
         self.settle(now, turn);
     }
 
+    /// A run of PUBLISHes came. As [`handle_packet`](Self::handle_packet) would for each of them,
+    /// but in one go where that may be.
+    pub fn handle_run(&mut self, id: ConnectionId, run: &Run<'_>, now: Timestamp, turn: &mut Turn) {
+        let Some(session) = self.sessions.of_connection(id).map(|session| session.id) else {
+            return;
+        };
+        if !self.may_pass_on(session, run) {
+            for publish in run.publishes() {
+                self.handle_packet(id, &Packet::Publish(publish), now, turn);
+            }
+            return;
+        }
+        let link = self.session(session).link.as_mut().expect(LINKED);
+        link.hear(run.count, now);
+        link.hear_publishes(run.count, run.payload);
+        self.pass_on(session, run, now, turn);
+        self.settle(now, turn);
+    }
+
     /// The world ends a connection, known or not yet; the last words to it are in the turn.
     pub fn handle_close(
         &mut self,
@@ -259,7 +279,7 @@ impl Broker {
             return;
         };
         let session_id = session.id;
-        let link = session.link.as_mut().expect("a connection has a session with this link");
+        let link = session.link.as_mut().expect(LINKED);
         link.outbox_full = full;
         if !full {
             self.tell_groups(session_id);

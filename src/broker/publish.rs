@@ -41,13 +41,9 @@ impl Broker {
         now: Timestamp,
         turn: &mut Turn,
     ) -> Result<(), Violation> {
-        let id = self.sessions.of_connection(connection).expect(USED).id;
-        if self.may_pass_on(id, publish) {
-            self.pass_on(id, publish, now, turn);
-            return Ok(());
-        }
         let limits = &self.settings.limits;
         let session = self.sessions.of_connection(connection).expect(USED);
+        let id = session.id;
         let topic = session.inbound.resolve_topic(publish.topic, publish.topic_alias, limits)?;
         if let Some(packet_id) = publish.packet_id {
             if is_duplicate(session, publish, packet_id, turn) {

@@ -358,7 +358,7 @@ impl Inbound {
     fn take(&self, batch: Batch<'_>, len: usize) -> Option<usize> {
         let seat = &self.seat;
         let needs_store = batch.needs_store();
-        if batch.packets.is_empty() && batch.error.is_none() {
+        if batch.input.is_empty() && batch.error.is_none() {
             return Some(batch.used);
         }
         seat.engine.traffic().received(batch.used);
@@ -370,8 +370,8 @@ impl Inbound {
             if is_late {
                 return;
             }
-            for packet in &batch.packets {
-                step.packet(id, packet);
+            for input in &batch.input {
+                step.input(id, input);
             }
             if let Some(error) = &batch.error {
                 let reason = error.reason();

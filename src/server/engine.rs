@@ -27,14 +27,14 @@ use super::{log, store};
 use crate::auth::Identity;
 use crate::auth::acl::Acl;
 use crate::broker::{Broker, SessionView};
-use crate::mqtt::Packet;
+use crate::mqtt::codec::Input;
 use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
 use crate::time::{Timestamp, WallClock};
 use crate::turn::{CloseCause, ConnectionId, Event, Outgoing, RecordNumber, Turn};
 
 /// Packets whose output is appended together. Meanwhile an outbox may pass its limit without the
-/// core's knowledge: by a PUBLISH for each of these.
+/// core's knowledge: by a PUBLISH for each of these, and by the run that is the last of them.
 const TOGETHER: usize = 64;
 
 /// Output that is appended before more packets come, as some bring it to many.
@@ -351,12 +351,20 @@ impl Step<'_> {
         self.call(|broker, now, turn| broker.handle_connect(id, who, connect, now, turn));
     }
 
-    /// A packet came. What it brings is appended with that of the next packets, or at the end of
-    /// the step.
-    pub(super) fn packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
+    /// A client sent something. What it brings is appended with that of the next packets, or at the
+    /// end of the step.
+    pub(super) fn input(&mut self, id: ConnectionId, input: &Input<'_>) {
         let Core { broker, turn, .. } = &mut *self.core;
-        broker.handle_packet(id, packet, self.now, turn);
-        self.packets += 1;
+        self.packets += match input {
+            Input::Packet(packet) => {
+                broker.handle_packet(id, packet, self.now, turn);
+                1
+            }
+            Input::Run(run) => {
+                broker.handle_run(id, run, self.now, turn);
+                run.count
+            }
+        };
         if self.packets >= TOGETHER || turn.send.len() + turn.held.len() >= MUCH {
             self.packets = 0;
             self.append();

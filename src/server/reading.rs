@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes};
 
 use super::link::Link;
 use super::outbox::SHARED_FROM;
-use crate::mqtt::codec::{self, DecodeError, Decoder};
+use crate::mqtt::codec::{self, DecodeError, Decoder, Input};
 use crate::mqtt::packet::Payload;
 use crate::mqtt::{Packet, Version};
 
@@ -24,12 +24,12 @@ const SMALL: usize = 4 * 1024;
 /// more than a promise of the system. Large enough for most to be moved only once.
 const GROWTH: usize = 31;
 
-/// Packets that a thread keeps room for.
+/// Packets, or runs of them, that a thread keeps room for.
 const ROOM: usize = 512;
 
 thread_local! {
     /// Without packets.
-    static SPARE: Cell<Vec<Packet<'static>>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<Vec<Input<'static>>> = const { Cell::new(Vec::new()) };
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
@@ -180,7 +180,7 @@ impl Carry {
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     /// In their order.
-    pub(super) packets: Vec<Packet<'a>>,
+    pub(super) input: Vec<Input<'a>>,
     /// Bytes that they took.
     pub(super) used: usize,
     /// What is wrong with the packet behind them.
@@ -192,13 +192,13 @@ impl<'a> Batch<'a> {
     /// share the memory of their packet.
     pub(super) fn decode(arrived: Arrived<'a>, version: Version, limit: usize) -> Self {
         let Arrived { bytes, owner } = arrived;
-        let mut batch = Self { packets: SPARE.take(), used: 0, error: None };
+        let mut batch = Self { input: SPARE.take(), used: 0, error: None };
         let mut decoder = Decoder::new(bytes, version, limit);
         batch.error = loop {
-            match decoder.next_packet() {
-                Ok(Some(mut packet)) => {
-                    share_payload(&mut packet, owner);
-                    batch.packets.push(packet);
+            match decoder.next_input() {
+                Ok(Some(mut input)) => {
+                    share_payload(&mut input, owner);
+                    batch.input.push(input);
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -210,14 +210,16 @@ impl<'a> Batch<'a> {
 
     /// Whether a packet of it makes records that the store must have room for.
     pub(super) fn needs_store(&self) -> bool {
-        self.packets.iter().any(|packet| {
+        self.input.iter().any(|input| {
             !matches!(
-                packet,
-                Packet::PingReq
-                    | Packet::PubAck(_)
-                    | Packet::PubRec(_)
-                    | Packet::PubComp(_)
-                    | Packet::Disconnect(_)
+                input,
+                Input::Packet(
+                    Packet::PingReq
+                        | Packet::PubAck(_)
+                        | Packet::PubRec(_)
+                        | Packet::PubComp(_)
+                        | Packet::Disconnect(_)
+                )
             )
         })
     }
@@ -226,17 +228,17 @@ impl<'a> Batch<'a> {
 /// The memory of its packets is for the next batch.
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        let mut packets = std::mem::take(&mut self.packets);
-        if packets.capacity() <= ROOM {
-            packets.clear();
+        let mut input = std::mem::take(&mut self.input);
+        if input.capacity() <= ROOM {
+            input.clear();
             // Collecting in place, for another lifetime: nothing is left that lived for the first.
-            SPARE.set(packets.into_iter().map(|_| unreachable!("it is cleared")).collect());
+            SPARE.set(input.into_iter().map(|_| unreachable!("it is cleared")).collect());
         }
     }
 }
 
-fn share_payload(packet: &mut Packet<'_>, owner: Option<&Bytes>) {
-    if let Packet::Publish(publish) = packet
+fn share_payload(input: &mut Input<'_>, owner: Option<&Bytes>) {
+    if let Input::Packet(Packet::Publish(publish)) = input
         && let Payload::Borrowed(bytes) = publish.payload
         && bytes.len() > SHARED_FROM
     {

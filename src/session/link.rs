@@ -85,6 +85,19 @@ impl Link {
         }
     }
 
+    /// Counts `count` packets that came.
+    pub fn hear(&mut self, count: usize, now: Timestamp) {
+        self.heard += count as u64;
+        self.last_heard = now;
+        self.paused = false;
+    }
+
+    /// Counts those of them that are PUBLISHes, with `payload` bytes of Application Messages.
+    pub fn hear_publishes(&mut self, count: usize, payload: usize) {
+        self.messages_in += count as u64;
+        self.payload_in += payload as u64;
+    }
+
     /// How many Topic Aliases the client takes.
     pub fn set_alias_maximum(&mut self, maximum: u16) {
         let aliases = Aliases { maximum, by_topic: HashMap::default() };
@@ -131,13 +144,14 @@ impl Link {
         let context = EncodeContext { version: self.version, now: Timestamp::default() };
         let encode = |bytes: &mut Vec<u8>| codec::encode_publish(delivery, context, bytes);
         let written = turn.written.publish(self.version, delivery.qos, encode);
-        self.say_written(turn, written, message.payload.len());
+        self.say_written(turn, written, 1, message.payload.len());
     }
 
-    /// Sends a PUBLISH that is encoded already, with `payload` bytes of Application Message.
-    pub fn say_written(&mut self, turn: &mut Turn, written: Written, payload: usize) {
-        self.said += 1;
-        self.messages_out += 1;
+    /// Sends `count` PUBLISHes that are encoded already, with `payload` bytes of Application
+    /// Messages.
+    pub fn say_written(&mut self, turn: &mut Turn, written: Written, count: usize, payload: usize) {
+        self.said += count as u64;
+        self.messages_out += count as u64;
         self.payload_out += payload as u64;
         turn.send_written(self.id, written);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kedgemq::auth::Identity;
 use kedgemq::broker::Broker;
 use kedgemq::config::Settings;
+use kedgemq::mqtt::codec::{self, Decoder, Input};
 use kedgemq::mqtt::packet::{Publish, SubscriptionOptions};
 use kedgemq::mqtt::{Delivery, Packet, QoS, ReasonCode, Reply, Version};
 use kedgemq::time::{Timestamp, WallClock};
@@ -120,9 +121,17 @@ impl Rig {
         id
     }
 
-    /// A packet from the client.
+    /// A packet from the client. What is read as a run is given as one.
     pub(crate) fn send(&mut self, client: ConnectionId, packet: Packet<'_>) {
-        self.step(|broker, now, turn| broker.handle_packet(client, &packet, now, turn));
+        let version = self.outbox(client).version;
+        let mut bytes = Vec::new();
+        codec::client::encode(&packet, version, &mut bytes);
+        match Decoder::new(&bytes, version, usize::MAX).next_input() {
+            Ok(Some(Input::Run(run))) => {
+                self.step(|broker, now, turn| broker.handle_run(client, &run, now, turn));
+            }
+            _ => self.step(|broker, now, turn| broker.handle_packet(client, &packet, now, turn)),
+        }
     }
 
     /// A PUBLISH from the client.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kedgemq::auth::{Admission, Identity};
 use kedgemq::broker::Broker;
-use kedgemq::mqtt::codec::{self, DecodeError};
+use kedgemq::mqtt::codec::{self, DecodeError, Decoder, Input};
 use kedgemq::mqtt::reply::EncodeContext;
 use kedgemq::mqtt::{Packet, QoS, Reply, Version};
 use kedgemq::server::{Order, Waiting, has_jumped};
@@ -287,11 +287,22 @@ impl Engine {
         self.append()
     }
 
-    fn take_packet(&mut self, id: ConnectionId, packet: Packet<'_>) {
-        if !self.outboxes[&id].closing {
-            self.ledger.hear(id, &packet, &self.broker);
+    fn take_input(&mut self, id: ConnectionId, input: &Input<'_>) {
+        let is_heard = !self.outboxes[&id].closing;
+        match input {
+            Input::Packet(packet) => {
+                if is_heard {
+                    self.ledger.hear(id, packet, &self.broker);
+                }
+                self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+            }
+            Input::Run(run) => {
+                for publish in run.publishes().filter(|_| is_heard) {
+                    self.ledger.hear(id, &Packet::Publish(publish), &self.broker);
+                }
+                self.call(|broker, now, turn| broker.handle_run(id, run, now, turn));
+            }
         }
-        self.call(|broker, now, turn| broker.handle_packet(id, &packet, now, turn));
     }
 
     /// Tells the core of outboxes that became full or drained, and of those that then do.
@@ -391,8 +402,8 @@ impl Engine {
             return self.handle_first(id);
         }
         let input = std::mem::take(&mut self.outboxes.get_mut(&id).expect("seen above").input);
-        let (packets, used, error) = batch(&input, self.outboxes[&id].version, self.packet_size);
-        let starved = self.storage.is_full() && packets.iter().any(needs_store);
+        let (batch, used, error) = batch(&input, self.outboxes[&id].version, self.packet_size);
+        let starved = self.storage.is_full() && batch.iter().any(needs_store);
         if starved {
             self.starvations += 1;
             self.broker.handle_paused(id);
@@ -401,8 +412,8 @@ impl Engine {
         }
         let broken = error.is_some();
         self.act(|engine| {
-            for packet in packets {
-                engine.take_packet(id, packet);
+            for input in &batch {
+                engine.take_input(id, input);
             }
             if let Some(error) = error {
                 let cause = malformed(&error);
@@ -497,34 +508,34 @@ pub(crate) fn unix_ms(now: u64, jumped: i64) -> u64 {
     (UNIX_MS + now).saturating_add_signed(jumped)
 }
 
-type Batch<'a> = (Vec<Packet<'a>>, usize, Option<DecodeError>);
+type Batch<'a> = (Vec<Input<'a>>, usize, Option<DecodeError>);
 
-fn batch(input: &[u8], version: Version, limit: usize) -> Batch<'_> {
-    let (mut packets, mut used) = (Vec::new(), 0);
-    loop {
-        match codec::decode(&input[used..], version, limit) {
-            Ok(Some((packet, size))) => {
-                packets.push(packet);
-                used += size;
-            }
-            Ok(None) => return (packets, used, None),
-            Err(error) => return (packets, used, Some(error)),
+fn batch(bytes: &[u8], version: Version, limit: usize) -> Batch<'_> {
+    let (mut decoder, mut batch) = (Decoder::new(bytes, version, limit), Vec::new());
+    let error = loop {
+        match decoder.next_input() {
+            Ok(Some(input)) => batch.push(input),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         }
-    }
+    };
+    (batch, bytes.len() - decoder.rest().len(), error)
 }
 
 fn malformed(error: &DecodeError) -> CloseCause {
     CloseCause::Malformed { reason: error.reason(), why: error.to_string().into() }
 }
 
-fn needs_store(packet: &Packet<'_>) -> bool {
+fn needs_store(input: &Input<'_>) -> bool {
     !matches!(
-        packet,
-        Packet::PingReq
-            | Packet::PubAck(_)
-            | Packet::PubRec(_)
-            | Packet::PubComp(_)
-            | Packet::Disconnect(_)
+        input,
+        Input::Packet(
+            Packet::PingReq
+                | Packet::PubAck(_)
+                | Packet::PubRec(_)
+                | Packet::PubComp(_)
+                | Packet::Disconnect(_)
+        )
     )
 }
 

@@ -1,4 +1,4 @@
-//! The same PUBLISH both ways: as bytes, and as the message that is made of every other one.
+//! The same PUBLISHes both ways: as bytes, and as the messages that are made of all others.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,19 @@ use super::*;
 use crate::auth::Acl;
 use crate::broker::example;
 use crate::config::Settings;
+use crate::mqtt::codec::{Decoder, Input};
 use crate::mqtt::packet::{
-    Connect, Packet, PacketId, Payload, RetainHandling, Subscribe, SubscriptionOptions,
+    Connect, Packet, PacketId, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
 };
 use crate::mqtt::reply::EncodeContext;
-use crate::turn::{ConnectionId, Kind, Outgoing, Output};
+use crate::turn::{ConnectionId, Event, Kind, Outgoing, Output};
 
 const NOW: Timestamp = Timestamp(1);
 const PUBLISHER: ConnectionId = ConnectionId { slot: 0, generation: 0 };
 const FULL: ConnectionId = ConnectionId { slot: 2, generation: 0 };
 
 /// Each has a peculiarity.
-const CLIENTS: [(&str, Version, u16, Option<u32>); 9] = [
+const CLIENTS: [(&str, Version, u16, Option<u32>); 10] = [
     ("publisher", Version::V5, 0, None),
     ("plain", Version::V5, 0, None),
     ("full", Version::V311, 0, None),
@@ -27,6 +28,7 @@ const CLIENTS: [(&str, Version, u16, Option<u32>); 9] = [
     ("small", Version::V5, 0, Some(25)),
     ("no-rights", Version::V5, 0, None),
     ("another", Version::V5, 0, None),
+    ("member", Version::V5, 0, None),
 ];
 
 fn broker(turn: &mut Turn) -> Broker {
@@ -44,11 +46,10 @@ fn broker(turn: &mut Turn) -> Broker {
         };
         let id = ConnectionId { slot, generation: 0 };
         broker.handle_connect(id, example::anonymous(), connect, NOW, turn);
-        subscribe(&mut broker, id, "#", None, turn);
-        match client_id {
-            "another" => subscribe(&mut broker, id, "+/+", Some(7), turn),
-            "plain" => subscribe(&mut broker, id, "$share/g/#", None, turn),
-            _ => {}
+        let filter = if client_id == "member" { "$share/g/#" } else { "#" };
+        subscribe(&mut broker, id, filter, None, turn);
+        if client_id == "another" {
+            subscribe(&mut broker, id, "+/+", Some(7), turn);
         }
     }
     broker.handle_outbox(FULL, true, NOW, turn);
@@ -71,6 +72,27 @@ fn subscribe(
     let packet_id = PacketId::new(1).unwrap();
     let subscribe = Subscribe { packet_id, subscription_id, filters: vec![(filter, options)] };
     broker.handle_packet(id, &Packet::Subscribe(subscribe), NOW, turn);
+}
+
+/// What a client of `version` sends.
+fn sent(version: Version, (topic, properties, payloads): Publishes<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for payload in payloads {
+        let properties = if version == Version::V5 { properties } else { &[] };
+        let publish = Packet::Publish(publish(topic, properties, payload));
+        codec::client::encode(&publish, version, &mut bytes);
+    }
+    bytes
+}
+
+/// It as it is read.
+fn run(bytes: &[u8], version: Version) -> Run<'_> {
+    let mut decoder = Decoder::new(bytes, version, usize::MAX);
+    let Ok(Some(Input::Run(run))) = decoder.next_input() else {
+        panic!("no run");
+    };
+    assert!(decoder.rest().is_empty());
+    run
 }
 
 fn publish<'a>(topic: &'a str, properties: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
@@ -144,81 +166,109 @@ impl Both {
         Self { passing: (passing, one), making: (making, other), publisher }
     }
 
-    fn publish(&mut self, publish: &Publish<'_>) {
+    fn publish(&mut self, run: &Run<'_>) {
         let publisher = self.publisher;
         let (broker, turn) = &mut self.passing;
-        assert!(broker.may_pass_on(publisher, publish));
-        broker.pass_on(publisher, publish, NOW, turn);
+        assert!(broker.may_pass_on(publisher, run));
+        broker.pass_on(publisher, run, NOW, turn);
         broker.settle(NOW, turn);
         let (broker, turn) = &mut self.making;
-        let message = broker.copy_message(publish, publish.topic.into(), NOW);
-        broker.accept(&message, Some(publisher), RecordNumber::default(), NOW, turn);
-        broker.settle(NOW, turn);
+        for publish in run.publishes() {
+            let message = broker.copy_message(&publish, publish.topic.into(), NOW);
+            broker.accept(&message, Some(publisher), RecordNumber::default(), NOW, turn);
+            broker.settle(NOW, turn);
+        }
     }
 }
 
+/// What each client gets in all.
+fn by_connection(told: Vec<(ConnectionId, Vec<u8>)>) -> BTreeMap<ConnectionId, Vec<u8>> {
+    let mut all = BTreeMap::<_, Vec<u8>>::new();
+    for (connection, bytes) in told {
+        all.entry(connection).or_default().extend(bytes);
+    }
+    all
+}
+
+/// Topic, properties and payloads of a run.
+type Publishes<'a> = (&'a str, &'a [u8], &'a [&'a [u8]]);
+
 const LONG: [u8; 300] = [b'x'; 300];
 const USER_PROPERTY: [u8; 7] = [0x26, 0, 1, b'k', 0, 1, b'v'];
-const PUBLISHES: [(&str, &[u8], &[u8]); 6] = [
-    ("a", &[], b""),
-    ("a/b", &[1, 1], b"payload"),
-    ("a/no-rights/b", &USER_PROPERTY, b"withheld from one"),
-    ("a/b", &[], &LONG),
-    ("a/b", &[], b"small enough"),
-    ("b", &USER_PROPERTY, &LONG),
+const RUNS: [Publishes<'_>; 8] = [
+    ("a", &[], &[b""]),
+    ("a/b", &[1, 1], &[b"payload"]),
+    ("a/no-rights/b", &USER_PROPERTY, &[b"withheld from one"]),
+    ("a/b", &[], &[&LONG]),
+    ("a/b", &[], &[b"small enough"]),
+    ("a/b", &[], &[b"all", b"are", b"small"]),
+    ("a/no-rights/b", &[], &[b"a", b"larger", b"one", &LONG, b"is", b"among", b"them"]),
+    ("b", &USER_PROPERTY, &[&LONG, &LONG]),
 ];
+const PUBLISHERS: [Version; 3] = [Version::V5, Version::V311, Version::V31];
 
 #[test]
-fn everybody_gets_what_a_message_would_be() {
-    let mut both = Both::new();
-    for (topic, properties, payload) in PUBLISHES {
-        both.publish(&publish(topic, properties, payload));
-        let Both { passing: (passing, one), making: (making, other), .. } = &mut both;
-        let ((passed, once), (made, for_each)) = (told(one), told(other));
-        assert_eq!(passed, made);
-        assert!(0 < once && once < for_each, "{once} of {for_each}");
-        assert_eq!(one.records, other.records);
-        assert_eq!(one.events, other.events);
-        assert_eq!(counted(passing), counted(making));
+fn everybody_gets_what_messages_would_be() {
+    for version in PUBLISHERS {
+        let mut both = Both::new();
+        for publishes in RUNS {
+            let bytes = sent(version, publishes);
+            let run = run(&bytes, version);
+            assert_eq!(run.count, publishes.2.len());
+            both.publish(&run);
+            let Both { passing: (passing, one), making: (making, other), .. } = &mut both;
+            let ((passed, once), (made, for_each)) = (told(one), told(other));
+            assert!(0 < once && once < for_each, "{once} of {for_each}");
+            assert_eq!(counted(passing), counted(making));
+            if run.count == 1 {
+                assert_eq!(passed, made);
+                assert_eq!(one.records, other.records);
+                assert_eq!(one.events, other.events);
+            }
+            assert_eq!(by_connection(passed), by_connection(made), "{publishes:?}");
+            assert_eq!(one.records.len(), other.records.len());
+            assert_eq!(one.events.len(), other.events.len());
+        }
     }
 }
 
 #[test]
 fn everybody_gets_a_batch_in_its_order() {
     let mut both = Both::new();
-    for (topic, properties, payload) in PUBLISHES {
-        both.publish(&publish(topic, properties, payload));
-    }
-    let by_connection = |turn: &mut Turn| {
-        let mut all = BTreeMap::<_, Vec<u8>>::new();
-        for (connection, bytes) in told(turn).0 {
-            all.entry(connection).or_default().extend(bytes);
+    for version in PUBLISHERS {
+        for publishes in RUNS {
+            both.publish(&run(&sent(version, publishes), version));
         }
-        all
-    };
-    assert_eq!(by_connection(&mut both.passing.1), by_connection(&mut both.making.1));
+    }
+    let [passed, made] = [&mut both.passing.1, &mut both.making.1].map(|turn| told(turn).0);
+    assert_eq!(by_connection(passed), by_connection(made));
 }
 
 #[test]
-fn what_stays_is_a_message() {
-    let (mut turn, large) = (Turn::default(), [0; SIZE_MAX]);
+fn what_may_not_be_passed_on_is_refused_or_a_message() {
+    let mut turn = Turn::default();
     let mut broker = broker(&mut turn);
+    told(&mut turn);
     let publisher = broker.sessions.of_connection(PUBLISHER).unwrap().id;
-    let plain = publish("a", &[], b"x");
-    assert!(broker.may_pass_on(publisher, &plain));
     let deep = "/".repeat(broker.settings.limits.topic_levels);
-    for publish in [
-        Publish { retain: true, ..plain.clone() },
-        Publish { qos: QoS::AtLeastOnce, packet_id: PacketId::new(1), ..plain.clone() },
-        Publish { message_expiry: Some(1), ..plain.clone() },
-        Publish { topic_alias: std::num::NonZeroU16::new(1), ..plain.clone() },
-        Publish { payload: Payload::Borrowed(&large), ..plain.clone() },
-        Publish { topic: &deep, ..plain.clone() },
-        Publish { topic: "$SYS/x", ..plain.clone() },
-        Publish { topic: "a/publisher/x", ..plain.clone() },
-    ] {
-        assert!(!broker.may_pass_on(publisher, &publish), "{publish:?}");
-    }
+    let mut send = |broker: &mut Broker, topic| {
+        let bytes = sent(Version::V5, (topic, &[], &[b"x", b"y"]));
+        let run = run(&bytes, Version::V5);
+        let is_passed_on = broker.may_pass_on(publisher, &run);
+        turn.events.clear();
+        broker.handle_run(PUBLISHER, &run, NOW, &mut turn);
+        let is_refused = |event: &&Event| matches!(event, Event::PublishRefused { .. });
+        (is_passed_on, turn.events.iter().filter(is_refused).count())
+    };
+    assert_eq!(send(&mut broker, "a"), (true, 0));
+    assert_eq!(send(&mut broker, "$SYS/x"), (false, 2));
+    assert_eq!(send(&mut broker, "a/publisher/x"), (false, 2));
     broker.settings.limits.message_expiry = Some(1);
-    assert!(!broker.may_pass_on(publisher, &plain), "all expire");
+    assert_eq!(send(&mut broker, "a"), (false, 0), "all expire");
+    broker.settings.limits.message_expiry = None;
+    let received = broker.counters().messages_received;
+    assert_eq!(received, 8);
+    assert_eq!(send(&mut broker, &deep), (false, 0));
+    assert!(broker.sessions.of_connection(PUBLISHER).is_none(), "closed at the first of two");
+    assert_eq!(broker.counters().messages_received, received + 1);
 }

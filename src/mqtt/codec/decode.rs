@@ -5,6 +5,7 @@ use super::error::DecodeError;
 use super::frame::{Frame, Kind, qos};
 use super::properties::{MessageProperties, Properties, Property, Set, id};
 use super::reader::Reader;
+use super::run::{Input, Run};
 use crate::mqtt::packet::{
     Ack, Auth, Disconnect, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
     Unsubscribe,
@@ -52,6 +53,21 @@ impl<'a> Decoder<'a> {
     /// What is not decoded.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
+    }
+
+    /// The next packet, or the next run; `None` while nothing is whole.
+    pub fn next_input(&mut self) -> Result<Option<Input<'a>>, DecodeError> {
+        let bytes = self.rest;
+        let Some(packet) = self.next_packet()? else {
+            return Ok(None);
+        };
+        if let Packet::Publish(first) = &packet
+            && let Some(run) = Run::of(first, bytes, self.version, self.limit)
+        {
+            self.rest = &bytes[run.bytes.len()..];
+            return Ok(Some(Input::Run(run)));
+        }
+        Ok(Some(Input::Packet(packet)))
     }
 
     /// The next packet; `None` while it is not whole.

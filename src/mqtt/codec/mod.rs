@@ -13,6 +13,7 @@ mod error;
 mod frame;
 mod properties;
 mod reader;
+mod run;
 mod writer;
 
 #[cfg(test)]
@@ -26,3 +27,4 @@ pub use encode::{
 };
 pub use error::DecodeError;
 pub use frame::{LARGEST_PACKET, packet_size};
+pub use run::{Input, Run};

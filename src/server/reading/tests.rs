@@ -45,7 +45,7 @@ fn whole_packets_are_taken_and_the_rest_stays() {
             whole += size;
             count += 1;
         }
-        assert_eq!((batch.used, batch.packets.len()), (whole, count));
+        assert_eq!((batch.used, batch.input.len()), (whole, count));
         assert!(batch.error.is_none());
     }
 }
@@ -54,7 +54,7 @@ fn whole_packets_are_taken_and_the_rest_stays() {
 fn what_stands_before_an_error_is_handled() {
     let bytes = [PINGREQ.to_vec(), vec![0xC1, 0]].concat();
     let batch = decode(&bytes);
-    assert_eq!((batch.used, batch.packets.len()), (2, 1));
+    assert_eq!((batch.used, batch.input.len()), (2, 1));
     assert!(batch.error.is_some());
 }
 
@@ -63,11 +63,13 @@ fn only_big_payloads_are_copied_before_the_lock() {
     let bytes = [publish(SHARED_FROM), publish(SHARED_FROM + 1)].concat();
     let batch = decode(&bytes);
     let shared: Vec<bool> = batch
-        .packets
+        .input
         .iter()
-        .map(|packet| match packet {
-            Packet::Publish(publish) => matches!(publish.payload, Payload::Shared(_)),
-            _ => panic!("two PUBLISHes"),
+        .map(|input| match input {
+            Input::Packet(Packet::Publish(publish)) => {
+                matches!(publish.payload, Payload::Shared(_))
+            }
+            _ => panic!("two PUBLISHes that are too large for a run"),
         })
         .collect();
     assert_eq!(shared, [false, true]);
@@ -84,13 +86,13 @@ fn a_full_store_stops_only_what_needs_it() {
 fn a_batch_has_the_memory_of_the_one_before() {
     let bytes = PINGREQ.repeat(100);
     let first = decode(&bytes);
-    let memory = (first.packets.as_ptr().addr(), first.packets.capacity());
+    let memory = (first.input.as_ptr().addr(), first.input.capacity());
     drop(first);
     let second = decode(&bytes[..2]);
-    assert_eq!((second.packets.as_ptr().addr(), second.packets.capacity()), memory);
+    assert_eq!((second.input.as_ptr().addr(), second.input.capacity()), memory);
     drop(second);
     drop(decode(&PINGREQ.repeat(ROOM + 1)));
-    assert_eq!(decode(&[]).packets.capacity(), 0, "too much to be kept");
+    assert_eq!(decode(&[]).input.capacity(), 0, "too much to be kept");
 }
 
 /// What a connection would do with what it reads of `stream`, which comes in pieces of `piece`
@@ -105,13 +107,15 @@ async fn read(stream: &[u8], piece: usize) -> Vec<(usize, bool)> {
         let batch = Batch::decode(arrived, Version::V311, 8_000_000);
         assert!(batch.error.is_none());
         let memory = arrived.bytes.as_ptr_range();
-        payloads.extend(batch.packets.iter().map(|packet| match packet {
-            Packet::Publish(publish) => {
-                let payload = publish.payload.as_slice();
-                assert!(payload.iter().all(|byte| *byte == b'x'));
-                (payload.len(), !memory.contains(&payload.as_ptr()))
-            }
-            _ => (0, false),
+        payloads.extend(batch.input.iter().map(|input| {
+            let publish = match input {
+                Input::Packet(Packet::Publish(publish)) => publish.clone(),
+                Input::Packet(_) => return (0, false),
+                Input::Run(run) => run.publishes().next().unwrap(),
+            };
+            let payload = publish.payload.as_slice();
+            assert!(payload.iter().all(|byte| *byte == b'x'));
+            (payload.len(), !memory.contains(&payload.as_ptr()))
         }));
         (batch.used, ())
     };

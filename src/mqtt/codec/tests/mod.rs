@@ -6,6 +6,7 @@ mod hostile;
 mod replies;
 mod round_trip;
 mod rules;
+mod runs;
 mod second_opinion;
 
 use crate::mqtt::reply::EncodeContext;
