@@ -210,19 +210,23 @@ impl<'a> Batch<'a> {
 
     /// Whether a packet of it makes records that the store must have room for.
     pub(super) fn needs_store(&self) -> bool {
-        self.input.iter().any(|input| {
-            !matches!(
-                input,
-                Input::Packet(
-                    Packet::PingReq
-                        | Packet::PubAck(_)
-                        | Packet::PubRec(_)
-                        | Packet::PubComp(_)
-                        | Packet::Disconnect(_)
-                )
-            )
+        self.input.iter().any(|input| match input {
+            Input::Packet(packet) => needs_store(packet),
+            Input::Acks(acks) => acks.packets().next().is_some_and(|first| needs_store(&first)),
+            Input::Run(_) => true,
         })
     }
+}
+
+fn needs_store(packet: &Packet<'_>) -> bool {
+    !matches!(
+        packet,
+        Packet::PingReq
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubComp(_)
+            | Packet::Disconnect(_)
+    )
 }
 
 /// The memory of its packets is for the next batch.

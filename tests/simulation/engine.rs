@@ -287,16 +287,19 @@ impl Engine {
         self.append()
     }
 
+    fn take_packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
+        if !self.outboxes[&id].closing {
+            self.ledger.hear(id, packet, &self.broker);
+        }
+        self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
+    }
+
     fn take_input(&mut self, id: ConnectionId, input: &Input<'_>) {
-        let is_heard = !self.outboxes[&id].closing;
         match input {
-            Input::Packet(packet) => {
-                if is_heard {
-                    self.ledger.hear(id, packet, &self.broker);
-                }
-                self.call(|broker, now, turn| broker.handle_packet(id, packet, now, turn));
-            }
+            Input::Packet(packet) => self.take_packet(id, packet),
+            Input::Acks(acks) => acks.packets().for_each(|packet| self.take_packet(id, &packet)),
             Input::Run(run) => {
+                let is_heard = !self.outboxes[&id].closing;
                 for publish in run.publishes().filter(|_| is_heard) {
                     self.ledger.hear(id, &Packet::Publish(publish), &self.broker);
                 }
@@ -527,15 +530,18 @@ fn malformed(error: &DecodeError) -> CloseCause {
 }
 
 fn needs_store(input: &Input<'_>) -> bool {
+    let packet = match input {
+        Input::Packet(packet) => packet.clone(),
+        Input::Acks(acks) => acks.packets().next().expect("there is one"),
+        Input::Run(_) => return true,
+    };
     !matches!(
-        input,
-        Input::Packet(
-            Packet::PingReq
-                | Packet::PubAck(_)
-                | Packet::PubRec(_)
-                | Packet::PubComp(_)
-                | Packet::Disconnect(_)
-        )
+        packet,
+        Packet::PingReq
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubComp(_)
+            | Packet::Disconnect(_)
     )
 }
 

@@ -1,11 +1,12 @@
 //! Packets from a client.
 
+use super::acks::Acks;
 use super::connect::connect;
 use super::error::DecodeError;
 use super::frame::{Frame, Kind, qos};
 use super::properties::{MessageProperties, Properties, Property, Set, id};
 use super::reader::Reader;
-use super::run::{Input, Run};
+use super::run::Run;
 use crate::mqtt::packet::{
     Ack, Auth, Disconnect, Payload, Publish, RetainHandling, Subscribe, SubscriptionOptions,
     Unsubscribe,
@@ -34,6 +35,17 @@ const ALLOWED_IN_AUTH: Set = Set::of(&[
     id::USER_PROPERTY,
 ]);
 
+/// What a client sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input<'a> {
+    /// A control packet.
+    Packet(Packet<'a>),
+    /// Acknowledgements.
+    Acks(Acks<'a>),
+    /// PUBLISHes.
+    Run(Run<'a>),
+}
+
 /// Takes packets from the front of some bytes, one after the other.
 #[derive(Debug)]
 pub struct Decoder<'a> {
@@ -55,9 +67,13 @@ impl<'a> Decoder<'a> {
         self.rest
     }
 
-    /// The next packet, or the next run; `None` while nothing is whole.
+    /// The next packet, or those that come together; `None` while nothing is whole.
     pub fn next_input(&mut self) -> Result<Option<Input<'a>>, DecodeError> {
         let bytes = self.rest;
+        if let Some(acks) = Acks::at_front(bytes, self.limit) {
+            self.rest = &bytes[acks.bytes.len()..];
+            return Ok(Some(Input::Acks(acks)));
+        }
         let Some(packet) = self.next_packet()? else {
             return Ok(None);
         };

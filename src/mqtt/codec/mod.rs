@@ -5,6 +5,7 @@
 //! can break is enforced here and nowhere else. Rules that need to know what came before belong to
 //! the session.
 
+mod acks;
 pub mod client;
 mod connect;
 mod decode;
@@ -19,12 +20,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use acks::Acks;
 pub use connect::connect_version;
-pub use decode::{Decoder, decode};
+pub use decode::{Decoder, Input, decode};
 pub use encode::{
     encode, encode_publish, encode_publish_head, pass_on, plain_ack, publish_fits, publish_size,
     set_packet_id, smallest_size,
 };
 pub use error::DecodeError;
 pub use frame::{LARGEST_PACKET, packet_size};
-pub use run::{Input, Run};
+pub use run::Run;

@@ -17,15 +17,6 @@ pub(super) const COUNT_MAX: usize = 64;
 /// Bytes of one of its packets. A larger payload is shared by those that it goes to.
 const SIZE_MAX: usize = 4 * 1024;
 
-/// What a client sent.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input<'a> {
-    /// A control packet.
-    Packet(Packet<'a>),
-    /// PUBLISHes.
-    Run(Run<'a>),
-}
-
 /// PUBLISHes of QoS 0, one or more, in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Run<'a> {

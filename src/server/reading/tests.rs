@@ -78,7 +78,10 @@ fn only_big_payloads_are_copied_before_the_lock() {
 #[test]
 fn a_full_store_stops_only_what_needs_it() {
     assert!(!decode(&PINGREQ).needs_store());
-    assert!(!decode(&[0x40, 2, 0, 1, 0xE0, 0]).needs_store());
+    for kind in [0x40, 0x50, 0x70] {
+        assert!(!decode(&[kind, 2, 0, 1, kind, 2, 0, 2, 0xE0, 0]).needs_store());
+    }
+    assert!(decode(&[0x40, 2, 0, 1, 0x62, 2, 0, 1]).needs_store());
     assert!(decode(&[PINGREQ.to_vec(), publish(1)].concat()).needs_store());
 }
 
@@ -110,7 +113,7 @@ async fn read(stream: &[u8], piece: usize) -> Vec<(usize, bool)> {
         payloads.extend(batch.input.iter().map(|input| {
             let publish = match input {
                 Input::Packet(Packet::Publish(publish)) => publish.clone(),
-                Input::Packet(_) => return (0, false),
+                Input::Packet(_) | Input::Acks(_) => return (0, false),
                 Input::Run(run) => run.publishes().next().unwrap(),
             };
             let payload = publish.payload.as_slice();

@@ -6,8 +6,8 @@ mod hostile;
 mod replies;
 mod round_trip;
 mod rules;
-mod runs;
 mod second_opinion;
+mod together;
 
 use crate::mqtt::reply::EncodeContext;
 use crate::mqtt::{Reply, Version};

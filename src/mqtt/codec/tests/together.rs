@@ -1,13 +1,13 @@
-//! A run is nothing but its packets.
+//! What comes together is nothing but its packets.
 
 use fastrand::Rng;
 
 use super::generate;
 use crate::mqtt::Version::{self, V5, V31, V311};
 use crate::mqtt::codec::run::COUNT_MAX;
-use crate::mqtt::codec::{Decoder, Input, Run, client, decode, pass_on};
-use crate::mqtt::packet::{Packet, Payload, Publish};
-use crate::mqtt::{PacketId, QoS};
+use crate::mqtt::codec::{DecodeError, Decoder, Input, Run, client, decode, pass_on};
+use crate::mqtt::packet::{Ack, Packet, Payload, Publish};
+use crate::mqtt::{PacketId, QoS, ReasonCode};
 
 const LIMIT: usize = 10_000;
 
@@ -24,6 +24,11 @@ fn plain<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
         properties: (&[]).into(),
         payload: Payload::Borrowed(payload),
     }
+}
+
+fn plain_ack(packet_id: u16) -> Ack<'static> {
+    let packet_id = PacketId::new(packet_id).unwrap();
+    Ack { packet_id, reason: ReasonCode::SUCCESS, reason_string: None }
 }
 
 fn written(publishes: &[Publish<'_>], version: Version) -> Vec<u8> {
@@ -48,7 +53,7 @@ fn read(bytes: &[u8], version: Version) -> (Vec<Input<'_>>, &[u8]) {
 fn counts(publishes: &[Publish<'_>], version: Version) -> Vec<usize> {
     let bytes = written(publishes, version);
     let count = |input: &Input<'_>| match input {
-        Input::Packet(_) => 0,
+        Input::Packet(_) | Input::Acks(_) => 0,
         Input::Run(run) => run.count,
     };
     read(&bytes, version).0.iter().map(count).collect()
@@ -73,16 +78,17 @@ fn check(run: &Run<'_>) {
 
 /// Also before a packet that is malformed, too large, or not whole.
 #[test]
-fn runs_and_packets_are_what_packets_alone_would_be() {
+fn what_comes_together_is_what_its_packets_alone_would_be() {
     let mut random = Rng::with_seed(1);
-    let mut runs = 0;
+    let (mut runs, mut acks) = (0, 0);
     for round in 0..3_000 {
         let version = [V5, V311, V31][round % 3];
         let mut bytes = Vec::new();
         for _ in 0..random.usize(1..12) {
-            let packet = match random.bool() {
-                true => generate::client_packet(&mut random, version),
-                false => Packet::Publish(plain("a", &[b'x'; 200][..random.usize(..200)])),
+            let packet = match random.u8(..3) {
+                0 => generate::client_packet(&mut random, version),
+                1 => Packet::PubRec(plain_ack(random.u16(1..))),
+                _ => Packet::Publish(plain("a", &[b'x'; 200][..random.usize(..200)])),
             };
             client::encode(&packet, version, &mut bytes);
         }
@@ -97,6 +103,10 @@ fn runs_and_packets_are_what_packets_alone_would_be() {
             let input = decoder.next_input();
             let inside: Vec<Packet<'_>> = match input.clone() {
                 Ok(Some(Input::Packet(packet))) => vec![packet],
+                Ok(Some(Input::Acks(all))) => {
+                    acks += usize::from(all.packets().count() > 1);
+                    all.packets().collect()
+                }
                 Ok(Some(Input::Run(run))) => {
                     check(&run);
                     runs += usize::from(run.count > 1);
@@ -117,7 +127,7 @@ fn runs_and_packets_are_what_packets_alone_would_be() {
             }
         }
     }
-    assert!(runs > 300, "only {runs}");
+    assert!(runs > 300 && acks > 300, "only {runs} and {acks}");
 }
 
 #[test]
@@ -154,4 +164,34 @@ fn what_is_not_passed_on_as_it_came_is_a_packet() {
         let before = [plain.clone(), publish.clone(), plain.clone()];
         assert_eq!(counts(&before, version), [1, 0, 1], "{publish:?}");
     }
+}
+
+#[test]
+fn plain_acknowledgements_of_one_kind_come_together() {
+    let of = |kind: u8, id: u8| [kind, 2, 0, id];
+    for kind in [0x40, 0x50, 0x62, 0x70] {
+        let other = if kind == 0x40 { 0x50 } else { 0x40 };
+        let bytes = [of(kind, 1), of(kind, 2), of(kind, 3), of(other, 4), of(kind, 5)].concat();
+        for version in [V5, V311, V31] {
+            let (all, rest) = read(&bytes[..bytes.len() - 1], version);
+            let counts: Vec<_> = all
+                .iter()
+                .map(|input| match input {
+                    Input::Acks(acks) => acks.packets().count(),
+                    _ => 0,
+                })
+                .collect();
+            assert_eq!(counts, [3, 1]);
+            assert_eq!(rest, [kind, 2, 0], "it is not whole");
+        }
+        let bytes = [of(kind, 1), of(kind, 0)].concat();
+        let (all, rest) = read(&bytes, V5);
+        assert_eq!((all.len(), rest), (1, &of(kind, 0)[..]), "0 is no Packet Identifier");
+        let mut decoder = Decoder::new(&bytes, V5, 3);
+        assert_eq!(decoder.next_input(), Err(DecodeError::PacketTooLarge(4)));
+    }
+    let (all, _) = read(&[0x40, 3, 0, 1, 0x80, 0x40, 4, 0, 2, 0, 0], V5);
+    assert!(all.iter().all(|input| matches!(input, Input::Packet(Packet::PubAck(_)))), "{all:?}");
+    let (all, _) = read(&[0x6A, 2, 0, 1], V31);
+    assert!(matches!(all[..], [Input::Packet(Packet::PubRel(_))]), "sent again");
 }
