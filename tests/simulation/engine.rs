@@ -59,6 +59,10 @@ pub(crate) struct Engine {
     /// The largest outbox so far.
     pub(crate) largest: usize,
     pub(crate) starvations: u64,
+    /// Runs of more than one PUBLISH.
+    pub(crate) runs: u64,
+    /// Acknowledgements of which more than one came together.
+    pub(crate) together: u64,
 }
 
 impl Engine {
@@ -92,6 +96,8 @@ impl Engine {
             events: Vec::new(),
             largest: 0,
             starvations: 0,
+            runs: 0,
+            together: 0,
         }
     }
 
@@ -297,8 +303,12 @@ impl Engine {
     fn take_input(&mut self, id: ConnectionId, input: &Input<'_>) {
         match input {
             Input::Packet(packet) => self.take_packet(id, packet),
-            Input::Acks(acks) => acks.packets().for_each(|packet| self.take_packet(id, &packet)),
+            Input::Acks(acks) => {
+                self.together += u64::from(acks.packets().count() > 1);
+                acks.packets().for_each(|packet| self.take_packet(id, &packet));
+            }
             Input::Run(run) => {
+                self.runs += u64::from(run.count > 1);
                 let is_heard = !self.outboxes[&id].closing;
                 for publish in run.publishes().filter(|_| is_heard) {
                     self.ledger.hear(id, &Packet::Publish(publish), &self.broker);

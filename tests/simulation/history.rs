@@ -13,7 +13,7 @@ use kedgemq::turn::DeadReason;
 pub(crate) type Tag = Arc<str>;
 
 /// A message as its publisher sent it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Publication {
     pub(crate) tag: Tag,
     pub(crate) topic: String,

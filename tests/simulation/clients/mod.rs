@@ -390,12 +390,16 @@ impl Client {
         }
         let (publication, expiry) = self.new_message(false);
         if publication.qos == 0 {
-            let Some(link) = &self.link else { return };
-            let (client, connection) = (self.index, link.connection);
-            let packet = packets::publish(&publication, 0, false, expiry, None);
-            self.say(&packet, now);
-            let (packet_id, dup) = (0, false);
-            history.note(Fact::Published { client, connection, packet_id, dup, publication });
+            let topic = publication.topic.clone();
+            self.publish_at_once(publication, expiry, now, history);
+            for _ in 0..self.rng.usize(..4) {
+                let (other, expiry) = self.new_message(false);
+                let (qos, topic) = (0, topic.clone());
+                let other = Publication { qos, topic, ..Publication::clone(&other) };
+                if !other.retain {
+                    self.publish_at_once(other.into(), expiry, now, history);
+                }
+            }
             return;
         }
         let packet_id = self.new_packet_id();
@@ -408,6 +412,22 @@ impl Client {
             sent_here: false,
         });
         self.flush(now, history);
+    }
+
+    /// Publishes at QoS 0.
+    fn publish_at_once(
+        &mut self,
+        publication: Arc<Publication>,
+        expiry: Option<u32>,
+        now: u64,
+        history: &mut History,
+    ) {
+        let Some(link) = &self.link else { return };
+        let (client, connection) = (self.index, link.connection);
+        let packet = packets::publish(&publication, 0, false, expiry, None);
+        self.say(&packet, now);
+        let (packet_id, dup) = (0, false);
+        history.note(Fact::Published { client, connection, packet_id, dup, publication });
     }
 
     /// Subscribes to what it wants and has not.

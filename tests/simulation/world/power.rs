@@ -166,9 +166,9 @@ impl World {
             pending: engine.storage.largest,
             pending_limit: self.plan.store_limit,
         });
-        for _ in 0..engine.starvations.min(1) {
-            self.coverage.count("no room in the store's queue");
-        }
+        self.coverage.add("no room in the store's queue", engine.starvations);
+        self.coverage.add("runs of PUBLISHes", engine.runs);
+        self.coverage.add("acknowledgements together", engine.together);
     }
 
     fn note_waiting(&mut self, records: &[Record]) {
