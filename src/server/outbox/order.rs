@@ -3,7 +3,9 @@
 //! Nothing overtakes a held CONNACK. Behind other held packets only these may pass: a QoS 0
 //! PUBLISH, PINGRESP, DISCONNECT, and a QoS 1 PUBLISH while no PUBLISH is held. So
 //! acknowledgements leave in the order of their PUBLISHes, a refusing one in its place.
-//! One more rule keeps Topic Aliases true: while a PUBLISH with one waits, no other passes.
+//! Two more rules: while a PUBLISH with a Topic Alias waits, no other with one passes, which keeps
+//! them true; and one of QoS 0 that a CONNACK stopped is not passed by others of QoS 0, even where
+//! the CONNACK has left and more stands before it.
 
 use std::collections::VecDeque;
 
@@ -32,6 +34,8 @@ struct Held {
     connacks: usize,
     publishes: usize,
     aliases: usize,
+    /// QoS 0 PUBLISHes that wait for no record of their own.
+    stopped: usize,
 }
 
 impl Order {
@@ -65,7 +69,7 @@ impl Order {
     /// Puts `output` behind all that waits; it leaves when `until` is on disk, too.
     pub fn hold(&mut self, until: RecordNumber, output: Output) {
         let held = self.0.get_or_insert_with(Held::with_room);
-        held.count(&output, |count| *count += 1);
+        held.count(until, &output, |count| *count += 1);
         held.queue.push_back((until, Waiting::Output(output)));
     }
 
@@ -81,9 +85,9 @@ impl Order {
         if held.queue.front()?.0 > committed {
             return None;
         }
-        let (_, waiting) = held.queue.pop_front()?;
+        let (until, waiting) = held.queue.pop_front()?;
         if let Waiting::Output(output) = &waiting {
-            held.count(output, |count| *count -= 1);
+            held.count(until, output, |count| *count -= 1);
         }
         if held.queue.is_empty() {
             self.0 = None;
@@ -100,23 +104,26 @@ impl Order {
 impl Held {
     fn with_room() -> Box<Self> {
         let queue = VecDeque::with_capacity(ROOM);
-        Box::new(Self { queue, connacks: 0, publishes: 0, aliases: 0 })
+        Box::new(Self { queue, connacks: 0, publishes: 0, aliases: 0, stopped: 0 })
     }
 
     /// Whether a PUBLISH of `qos` may leave before what waits.
     fn lets_pass(&self, qos: QoS) -> bool {
         match qos {
-            QoS::AtMostOnce => true,
+            QoS::AtMostOnce => self.stopped == 0,
             QoS::AtLeastOnce => self.publishes == 0,
             QoS::ExactlyOnce => false,
         }
     }
 
-    fn count(&mut self, output: &Output, change: impl Fn(&mut usize)) {
+    fn count(&mut self, until: RecordNumber, output: &Output, change: impl Fn(&mut usize)) {
         match output {
             Output::Packet(Reply::ConnAck(_)) => change(&mut self.connacks),
             Output::Packet(Reply::Publish(delivery)) => {
                 change(&mut self.publishes);
+                if delivery.qos == QoS::AtMostOnce && until == RecordNumber::default() {
+                    change(&mut self.stopped);
+                }
                 if delivery.topic_alias.is_some() {
                     change(&mut self.aliases);
                 }

@@ -147,3 +147,30 @@ fn what_left_stands_in_nobodys_way() {
     order.clear();
     assert!(order.may_pass(&output("puback")));
 }
+
+#[test]
+fn qos_0_keeps_its_order_when_the_connack_leaves_first() {
+    for name in ["qos0", "qos0'"] {
+        let mut order = Order::default();
+        order.hold(RecordNumber(1), output("connack"));
+        order.hold(RecordNumber(2), output("qos2"));
+        assert!(!order.may_pass(&output(name)));
+        order.hold(RecordNumber::default(), output("qos0"));
+        order.pop(RecordNumber(1)).unwrap();
+        assert_eq!(order.pop(RecordNumber(1)), None);
+        assert!(!order.may_pass(&output(name)), "one from before waits");
+        order.pop(RecordNumber(2)).unwrap();
+        order.hold(RecordNumber(3), output("qos2"));
+        order.pop(RecordNumber(2)).unwrap();
+        assert!(order.may_pass(&output(name)), "it left");
+    }
+}
+
+#[test]
+fn qos_0_passes_what_waits_for_its_own_record() {
+    let mut order = Order::default();
+    order.hold(RecordNumber(1), output("qos0"));
+    order.hold(RecordNumber::default(), output("qos1"));
+    assert!(order.may_pass(&output("qos0'")));
+    assert!(!order.may_pass(&output("qos1'")));
+}
