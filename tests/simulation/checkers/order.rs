@@ -3,7 +3,8 @@
 //! copy died: the publisher may have sent another one, later. A copy that a full queue dropped
 //! may be there again after a crash, as long as its death is not on disk. And what the broker
 //! refused (its store failed, a queue was full, the right was not there), and was sent again as
-//! the refusal got lost, comes late; so does what was redriven.
+//! the refusal got lost, comes late; so does what was redriven, and what was sent again while a
+//! full queue or its expiry had killed the first copy, which may be counted only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,13 +82,14 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         if !ordered || !session.seen.insert(&arrival.tag) {
             continue;
         }
+        let may_die_unseen = may_refuse || is_limited || publication.expiry.is_some();
         let levels = (publication.qos, arrival.qos);
         let key = (client, session.number, publication.publisher, &arrival.topic, levels);
         let before = last.insert(key, (story.first, &arrival.tag));
         if let Some((first, before)) = before
             && first > story.first
             && !(is_limited && last_crash > story.first)
-            && !(story.sends > 1 && (may_refuse || refusals_changed > story.first))
+            && !(story.sends > 1 && (may_die_unseen || refusals_changed > story.first))
         {
             let tag = &arrival.tag;
             return Err(Broken::of(tag, format!("c{client} got «{before}» before «{tag}»")));

@@ -173,6 +173,17 @@ pub(super) fn ledger(history: &History) -> Vec<(usize, u64, &Entered, bool)> {
     for at in proven(history, &entries) {
         entries[at].3 = true;
     }
+    // Records come to the disk in their order: what stands before one that did is there, too.
+    let starts: BTreeSet<usize> = history
+        .facts()
+        .filter_map(|(index, _, fact)| matches!(fact, Fact::Started).then_some(index))
+        .collect();
+    let (mut life, mut is_there) = (usize::MAX, false);
+    for (index, _, _, is_sure) in entries.iter_mut().rev() {
+        let start = starts.range(..*index).next_back().copied().unwrap_or(0);
+        is_there = *is_sure || (is_there && life == start);
+        (life, *is_sure) = (start, is_there);
+    }
     entries
 }
 

@@ -54,6 +54,19 @@ fn a_letter_that_a_later_life_sends_proves_the_death() {
     assert_eq!(sure(&history), [true]);
 }
 
+#[test]
+fn what_was_recorded_before_a_death_that_is_proven_was_on_disk_too() {
+    let mut history = History::default();
+    history.note(Fact::Started);
+    for (id, owner) in [(6, "b"), (7, "c"), (8, "d")] {
+        die(&mut history, id, owner);
+    }
+    history.note(Fact::Crashed { how: "power cut", committed: 1 });
+    history.note(Fact::Started);
+    arrive(&mut history, 2, "c");
+    assert_eq!(sure(&history), [true, true, false]);
+}
+
 /// A letter leaves at QoS 1 before it is on disk.
 #[test]
 fn a_letter_that_was_on_its_way_at_the_crash_proves_nothing() {
