@@ -20,11 +20,11 @@ use crate::config::Strategy;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
 use crate::router::{Ability, Member, ShareGroup};
-use crate::session::outbound::{InFlight, Offer};
+use crate::session::outbound::{InFlight, Offer, after_queue};
 use crate::session::queue::Queue;
 use crate::session::{Session, Subscription};
 use crate::time::Timestamp;
-use crate::turn::{DeadReason, EndCause, OwnerId, Record, RecordNumber, SessionId, Turn};
+use crate::turn::{DeadReason, EndCause, OwnerId, Record, SessionId, Turn};
 
 /// Copies of a group that are loaded for its members at a time, at least.
 const WINDOW: usize = 100;
@@ -264,13 +264,14 @@ impl Broker {
             if stored {
                 turn.record(Record::Removed { owner: id, message: entry.message, lazy: true });
             }
-            let until = RecordNumber::default();
+            let until = after_queue(entry.qos, turn);
             let _ = session.send_qos0(&body, entry.retain, entry.subscription_ids, until, turn);
             return;
         }
+        let until = after_queue(entry.qos, turn);
         entry.qos = entry.qos.min_with(member.options.qos);
         group.sent_to.insert(member.session);
-        let offer = Offer { own, ..Offer::new(id, stored, true, entry) };
+        let offer = Offer { own, until, ..Offer::new(id, stored, true, entry) };
         if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
             self.deaths.push_back(Death::unsent(offer, reason));
         }

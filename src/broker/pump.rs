@@ -44,7 +44,7 @@ impl Broker {
                 self.deaths.push_back(death);
                 continue;
             }
-            let offer = Offer::new(id, session.stored, session.stored, entry);
+            let offer = Offer::queued(id, session.stored, entry, turn);
             if let Err((offer, reason)) = session.send_copy(offer, now, turn) {
                 self.deaths.push_back(Death::unsent(offer, reason));
             }

@@ -15,7 +15,7 @@ use crate::mqtt::{Message, QoS};
 use crate::time::Timestamp;
 use crate::turn::{Load, MessageId, OwnerId, RecordNumber, Sent, SessionId, packet_id};
 
-pub use sending::Offer;
+pub use sending::{Offer, after_queue};
 
 /// Packet Identifiers that are reserved on disk at a time.
 const RESERVE: u64 = 4096;

@@ -211,6 +211,41 @@ fn a_qos_2_publish_to_a_transient_subscriber_waits_for_nothing() {
     assert_eq!(rig.lines(watcher), ["PUBLISH a x q2"]);
 }
 
+/// Its publisher sends it again when a crash forgets that it came.
+#[test]
+fn a_qos_2_publish_out_of_a_queue_waits_for_the_received_identifier() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").window(1));
+    rig.subscribe(watcher, "a", 2);
+    let sender = rig.connect(v5("p").stored());
+    rig.publish(sender, q2(1, "a", "x"));
+    let first = rig.packet_id(watcher);
+    rig.hold_commits();
+    rig.publish(sender, q2(2, "a", "y"));
+    rig.send(watcher, pubrec(first));
+    rig.send(watcher, pubcomp(first));
+    assert_eq!(rig.lines(watcher), ["PUBREL"]);
+    rig.commit();
+    assert_eq!(rig.lines(watcher), ["PUBLISH a y q2"]);
+}
+
+#[test]
+fn a_qos_2_publish_to_a_share_group_waits_for_the_received_identifier() {
+    for (qos, told) in [(0, "PUBLISH a x q0"), (2, "PUBLISH a x q2")] {
+        for connect in [v5("w"), v5("w").stored()] {
+            let mut rig = Rig::new();
+            let member = rig.connect(connect);
+            rig.subscribe(member, "$share/g/a", qos);
+            let sender = rig.connect(v5("p").stored());
+            rig.hold_commits();
+            rig.publish(sender, q2(1, "a", "x"));
+            assert_eq!(rig.lines(member), NOTHING);
+            rig.commit();
+            assert_eq!(rig.lines(member), [told]);
+        }
+    }
+}
+
 #[test]
 fn pubrel_to_a_persistent_subscriber_waits_for_pubrec_to_be_stored() {
     let mut rig = Rig::new();

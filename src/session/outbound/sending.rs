@@ -41,6 +41,12 @@ impl Offer {
         Self { owner, stored, recorded, until: RecordNumber::default(), entry, own }
     }
 
+    /// A copy that waited in a queue.
+    pub fn queued(owner: OwnerId, stored: bool, entry: Entry, turn: &Turn) -> Self {
+        let until = after_queue(entry.qos, turn);
+        Self { until, ..Self::new(owner, stored, true, entry) }
+    }
+
     /// The copy as it is stored: with its own QoS, whatever it is sent with.
     fn as_copy(&self, sent: Sent) -> Copy {
         let (qos, retain) = self.own;
@@ -217,6 +223,15 @@ impl Session {
             self.newest = number;
         }
         number
+    }
+}
+
+/// The record that a copy of `qos` waits for which comes out of a queue. Its publisher sends it
+/// again unless the record is durable that says that it came: at QoS 2 nobody gets it before.
+pub fn after_queue(qos: QoS, turn: &Turn) -> RecordNumber {
+    match qos {
+        QoS::AtMostOnce | QoS::AtLeastOnce => RecordNumber::default(),
+        QoS::ExactlyOnce => turn.last_record(),
     }
 }
 
