@@ -73,8 +73,8 @@
 //! The command runs the connections on one worker thread (`worker_threads`). A second one waits for
 //! the lock about as often as it gets it, and moves the broker's state from one CPU's cache to the
 //! other's: at full load small messages cost more and fewer pass. So one CPU for this thread, and
-//! a part of another for the storage thread, is where this shape ends: at QoS 0 two thirds of that
-//! CPU are in the system calls, one read and one write for a batch. The next step would be
+//! a part of another for the storage thread, is where this shape ends: at QoS 0 three quarters of
+//! that CPU are in the system calls, one read and one write for a batch. The next step would be
 //! several brokers in one process, each with its clients and its thread, that hand messages to
 //! each other in batches; finer locks would not end the moving.
 //!
