@@ -255,6 +255,7 @@ impl Broker {
         let group = self.groups.get_mut(&id).expect("the caller looked it up");
         let mut entry = group.queue.take_at(at, &mut self.totals).expect("the caller saw it");
         let own = (entry.qos, entry.retain);
+        let until = after_queue(entry.qos, turn);
         let session = self.sessions.get_mut(&member.session).expect("a member is a session");
         entry.retain &= member.options.retain_as_published;
         entry.subscription_ids = member.subscription_id.map(|id| [id].into());
@@ -264,11 +265,9 @@ impl Broker {
             if stored {
                 turn.record(Record::Removed { owner: id, message: entry.message, lazy: true });
             }
-            let until = after_queue(entry.qos, turn);
             let _ = session.send_qos0(&body, entry.retain, entry.subscription_ids, until, turn);
             return;
         }
-        let until = after_queue(entry.qos, turn);
         entry.qos = entry.qos.min_with(member.options.qos);
         group.sent_to.insert(member.session);
         let offer = Offer { own, until, ..Offer::new(id, stored, true, entry) };
