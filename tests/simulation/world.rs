@@ -22,7 +22,8 @@ use crate::storage::News;
 
 /// After so long without anything new, all is said, in milliseconds: no will waits longer.
 const QUIET: u64 = 25_000;
-/// All must be said so long after the faults end.
+/// All must be said so long after the faults end, and after a task is done with its last letter:
+/// with its pace, one of many letters takes longer.
 const PATIENCE: u64 = 900_000;
 
 /// One seed in so many crashes often.
@@ -353,9 +354,14 @@ impl World {
 
     /// Goes on until all clients have finished what they began, and nothing new happens.
     fn drain(&mut self) -> Result<(), String> {
-        let begun = self.now;
+        let (mut begun, mut looked_at) = (self.now, None);
         loop {
             self.step()?;
+            let task = self.engine.as_ref().and_then(|engine| engine.broker.task());
+            let cursor = task.map(|task| (task.id, task.cursor));
+            if cursor.is_some() && cursor != looked_at {
+                (begun, looked_at) = (self.now, cursor);
+            }
             let last = self.history.entries.last().map_or(0, |entry| entry.at);
             let quiet = self.now - last > QUIET;
             let late = self.now - begun > PATIENCE;

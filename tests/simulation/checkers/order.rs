@@ -4,11 +4,13 @@
 //! may be there again after a crash, as long as its death is not on disk. And what the broker
 //! refused (its store failed, a queue was full, the right was not there), and was sent again as
 //! the refusal got lost, comes late; so does what was redriven, and what was sent again while a
-//! full queue or its expiry had killed the first copy, which may be counted only.
+//! full queue, its expiry or its size had killed the first copy, which may be counted only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reading::{clients, ledger, members, redriven, stories};
+use kedgemq::turn::DeadReason;
+
+use super::reading::{clients, counted_only, ledger, members, redriven, stories};
 use super::{Broken, UNLIMITED};
 use crate::history::{Entered, Fact, History, Tag, Use};
 
@@ -33,6 +35,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         }
     }
     let redriven = redriven(history);
+    let may_be_too_large = counted_only(history).contains(&DeadReason::TooLarge);
     let crashes = history.facts().filter(|(_, _, fact)| matches!(fact, Fact::Crashed { .. }));
     let last_crash = crashes.last().map_or(0, |(index, ..)| index);
     let mut sessions: BTreeMap<usize, Session> = BTreeMap::new();
@@ -82,7 +85,8 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         if !ordered || !session.seen.insert(&arrival.tag) {
             continue;
         }
-        let may_die_unseen = may_refuse || is_limited || publication.expiry.is_some();
+        let may_die_unseen =
+            may_refuse || is_limited || may_be_too_large || publication.expiry.is_some();
         let levels = (publication.qos, arrival.qos);
         let key = (client, session.number, publication.publisher, &arrival.topic, levels);
         let before = last.insert(key, (story.first, &arrival.tag));
