@@ -68,6 +68,7 @@ fn every_column_of_the_scale_has_its_sizes() {
         "plus-first",
         "rest-few",
         "rest-many",
+        "groups",
         "depth",
         "queue publish",
         "queue drain",

@@ -19,6 +19,8 @@ const OTHER_FILES: u64 = 100;
 const FEWEST_ITEMS: u64 = 1000;
 /// Topics where their depth is what grows.
 const DEEP: u64 = 1000;
+/// Sessions where share groups are what grows.
+const GROUPED: usize = 10;
 /// What the defaults would drop or refuse.
 const KEDGEMQ: &str = "[limits]\nqueue_messages = 2000000\nqueue_bytes = \"1GiB\"\n\
                        retained_messages = 2000000\n";
@@ -42,6 +44,7 @@ enum Load {
     Clients,
     /// Subscriptions of sessions.
     Subscriptions(Filter, usize),
+    Groups,
     Depth,
     Queue,
     Retained,
@@ -58,7 +61,7 @@ const SUBSCRIPTIONS: Column = Column {
 };
 
 /// All of them, in the order of the output.
-pub(crate) const COLUMNS: [Column; 11] = [
+pub(crate) const COLUMNS: [Column; 12] = [
     Column {
         name: "clients",
         what: "connections, half of them publish to the other half, window 20, QoS 1",
@@ -110,6 +113,13 @@ pub(crate) const COLUMNS: [Column; 11] = [
         ..SUBSCRIPTIONS
     },
     Column {
+        name: "groups",
+        what: "share groups of which 10 sessions are the only members, in turn, QoS 1",
+        sizes: &[100, 1000, 10_000, 100_000],
+        load: Load::Groups,
+        ..SUBSCRIPTIONS
+    },
+    Column {
         name: "depth",
         what: "levels of each of 1,000 topics",
         sizes: &[1, 10, 60, 120],
@@ -142,12 +152,19 @@ impl Column {
     fn measure(&self, broker: &Broker, size: u64, count: u64) -> Result<Vec<Sample>, Failure> {
         match self.load {
             Load::Clients => Ok(vec![clients(broker, size, count)?]),
-            Load::Subscriptions(filter, sessions) => Ok(vec![
-                Topics { filter, sessions, count: size, levels: 3 }.measure(broker, count)?,
-            ]),
+            Load::Subscriptions(filter, sessions) => {
+                let topics = Topics { filter, sessions, count: size, levels: 3, qos: 0 };
+                Ok(vec![topics.measure(broker, count)?])
+            }
+            Load::Groups => {
+                let (filter, sessions) = (Filter::Shared, GROUPED);
+                let topics = Topics { filter, sessions, count: size, levels: 3, qos: 1 };
+                Ok(vec![topics.measure(broker, count)?])
+            }
             Load::Depth => {
                 let levels = size as usize;
-                let topics = Topics { filter: Filter::Exact, sessions: 100, count: DEEP, levels };
+                let filter = Filter::Exact;
+                let topics = Topics { filter, sessions: 100, count: DEEP, levels, qos: 0 };
                 Ok(vec![topics.measure(broker, count)?])
             }
             Load::Queue => kept::queue(broker, size, count).map(Vec::from),

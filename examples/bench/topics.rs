@@ -24,6 +24,8 @@ pub(crate) enum Filter {
     PlusFirst,
     /// `#` in place of the last level.
     Rest,
+    /// Without wildcards, in a share group of its own.
+    Shared,
 }
 
 /// Topics with a subscription each, which the sessions have in turn.
@@ -34,10 +36,12 @@ pub(crate) struct Topics {
     pub(crate) count: u64,
     /// Of the topics; wildcards need three.
     pub(crate) levels: usize,
+    /// Of the messages: 0 or 1.
+    pub(crate) qos: u8,
 }
 
 impl Topics {
-    /// `messages` of QoS 0 at full load, each checked to come once to whom it belongs.
+    /// `messages` at full load, each checked to come once to whom it belongs.
     pub(crate) fn measure(&self, broker: &Broker, messages: u64) -> Result<Sample, Failure> {
         let mut generator = Generator::new(broker.target.clone())?;
         let publisher = generator.connect(["publisher".into()], true)?[0];
@@ -46,13 +50,13 @@ impl Topics {
         let before = broker.process.memory()?.resident;
         self.subscribe(&mut generator, &links)?;
         let resident = broker.process.memory()?.resident - before;
-        let mut load = Load { topics: self, publisher, sent: 0, received: 0, last: vec![] };
-        load.last.resize(links.len(), None);
+        let last = vec![None; self.queues()];
+        let mut load = Load { topics: self, publisher, sent: 0, received: 0, last };
         load.run_to(messages / 10, &mut generator)?; // Buffers have their size then.
         let meter = Meter::start(broker)?;
         load.run_to(messages / 10 + messages, &mut generator)?;
         let mut sample = meter.stop(broker, messages)?;
-        generator.ping(&links, |link, input| load.take(link, &input))?;
+        generator.ping(&links, |link, input| load.take(link, input))?;
         sample.figures.push((Figure::Item, resident / self.count as f64));
         Ok(sample)
     }
@@ -60,7 +64,10 @@ impl Topics {
     fn subscribe(&self, generator: &mut Generator, links: &[usize]) -> Result<(), Failure> {
         for (index, link) in links.iter().enumerate() {
             let topics = (index as u64..self.count).step_by(self.sessions);
-            generator.subscribe(&[(*link, topics.map(|topic| self.filter(topic)).collect())], 0)?;
+            generator.subscribe(
+                &[(*link, topics.map(|topic| self.filter(topic)).collect())],
+                self.qos,
+            )?;
         }
         Ok(())
     }
@@ -79,6 +86,15 @@ impl Topics {
             Filter::Plus => format!("scale/{number}/+"),
             Filter::PlusFirst => format!("+/{number}/value"),
             Filter::Rest => format!("scale/{number}/#"),
+            Filter::Shared => format!("$share/group/{}", self.topic(number)),
+        }
+    }
+
+    /// In which messages stay in their order: one of each session, or of each share group.
+    fn queues(&self) -> usize {
+        match self.filter {
+            Filter::Shared => self.count as usize,
+            _ => self.sessions,
         }
     }
 
@@ -94,7 +110,7 @@ struct Load<'a> {
     publisher: usize,
     sent: u64,
     received: u64,
-    /// By each session.
+    /// Of each queue.
     last: Vec<Option<u64>>,
 }
 
@@ -106,31 +122,35 @@ impl Load<'_> {
             let output = generator.output(self.publisher);
             for number in self.sent..limit {
                 let topic = self.topics.topic(self.topics.topic_of(number));
-                Template::new(0, &topic, 0, SIZE, false).put(number, output);
+                Template::new(0, &topic, self.topics.qos, SIZE, false).put(number, output);
             }
             self.sent = limit;
-            generator.turn(|link, input| self.take(link, &input))?;
+            generator.turn(|link, input| self.take(link, input))?;
         }
         Ok(())
     }
 
-    /// A session has its messages in their order; as many as were sent are all of them, then.
-    fn take(&mut self, link: usize, input: &Input) -> Result<(), Failure> {
-        let Input::Packet { first, body, .. } = input else {
-            return expect_open(input);
+    /// A queue has its messages in their order; as many as were sent are all of them, then.
+    fn take(&mut self, link: usize, input: Input) -> Result<(), Failure> {
+        let Input::Packet { first, body, output } = input else {
+            return expect_open(&input);
         };
         if first & 0xF0 != PUBLISH {
-            return expect_open(input);
+            return expect_open(&Input::Packet { first, body, output });
         }
-        let stamp = Publish::parse(*first, body).and_then(|publish| publish.stamp(SIZE));
+        let publish = Publish::parse(first, body);
+        let publish = publish.ok_or_else(|| Failure("a PUBLISH is too short".into()))?;
+        publish.acknowledge(output);
+        let stamp = publish.stamp(SIZE);
         let (_, number) = stamp.ok_or_else(|| Failure("a payload is not whole".into()))?;
         // Connections have their numbers in the order in which they were made.
         let session = link - self.publisher - 1;
-        let owner = self.topics.topic_of(number) as usize % self.last.len();
-        if owner != session || self.last[session].is_some_and(|last| last >= number) {
+        let topic = self.topics.topic_of(number) as usize;
+        let (owner, last) = (topic % self.topics.sessions, topic % self.last.len());
+        let last = self.last[last].replace(number);
+        if owner != session || last.is_some_and(|last| last >= number) {
             return Err(Failure(format!("message {number} came to session {session} of {owner}")));
         }
-        self.last[session] = Some(number);
         self.received += 1;
         Ok(())
     }

@@ -236,7 +236,8 @@ impl World {
         let Some(engine) = &mut self.engine else {
             return;
         };
-        for event in engine.events.drain(..) {
+        let is_ready = engine.storage.is_ready();
+        for event in std::mem::take(&mut engine.events) {
             match event {
                 Event::Lost { owner, count } => {
                     let owner = owner.to_string();
@@ -252,12 +253,19 @@ impl World {
                             Version::V5 => "publishes without the right, 5.0",
                             Version::V311 | Version::V31 => "publishes without the right, 3.1.1",
                         });
-                    } else if engine.storage.is_ready() {
+                    } else if is_ready {
                         self.coverage.count("publishes refused for a full queue");
                     }
                 }
-                Event::Disconnected { reason, .. } if reason.0 == 0x8D => {
-                    self.coverage.count("keep alive passed");
+                Event::Disconnected { connection: seat, reason, .. } => {
+                    if reason.0 == 0x8D {
+                        self.coverage.count("keep alive passed");
+                    }
+                    let mut open = self.open.iter();
+                    let at = open.find(|at| self.connections[**at].seat == Some(seat));
+                    if let Some(at) = at {
+                        self.note_gone(*at);
+                    }
                 }
                 _ => {}
             }

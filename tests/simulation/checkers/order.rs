@@ -1,9 +1,9 @@
 //! First deliveries of one publisher's messages on one topic at one QoS come in their order.
 //! Not those of a share group, which has none, nor retained messages, nor messages of which a
-//! copy died: the publisher may have sent another one, later. A copy that a full queue dropped
-//! may be there again after a crash, as long as its death is not on disk. And what the broker
-//! refused (its store failed, a queue was full, the right was not there), and was sent again as
-//! the refusal got lost, comes late; so does what was redriven, and what was sent again while a
+//! copy died: the publisher may have sent another one, later. A copy that a full queue or its
+//! size killed may be there again after a crash, as long as its death is not on disk. And what the
+//! broker refused (its store failed, a queue was full, the right was not there), and was sent again
+//! as the refusal got lost, comes late; so does what was redriven, and what was sent again while a
 //! full queue, its expiry or its size had killed the first copy, which may be counted only.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +92,7 @@ pub(super) fn check(history: &History) -> Result<(), Broken> {
         let before = last.insert(key, (story.first, &arrival.tag));
         if let Some((first, before)) = before
             && first > story.first
-            && !(is_limited && last_crash > story.first)
+            && !((is_limited || may_be_too_large) && last_crash > story.first)
             && !(story.sends > 1 && (may_die_unseen || refusals_changed > story.first))
         {
             let tag = &arrival.tag;
