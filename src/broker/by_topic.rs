@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use super::Broker;
 use super::deliver::may_receive;
-use super::group::Group;
+use super::group::{Group, look};
 use super::timer::Timer;
 use crate::config::Strategy;
-use crate::router::Member;
+use crate::router::{Ability, Look, Member};
 use crate::time::Timestamp;
 use crate::turn::{OwnerId, SessionId, Turn};
 
@@ -131,14 +131,16 @@ impl Broker {
         }
     }
 
-    /// Nothing more can be sent: whether others wait behind what cannot be.
+    /// Nothing more can be sent: whom it waits for, and whether others wait behind that.
     fn watch_stall(&mut self, id: OwnerId, patience: Duration, now: Timestamp) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        let sessions = &self.sessions;
-        let can_take = |member: &Member| sessions[&member.session].can_take();
-        let is_free = group.members.members().any(can_take);
+        let mut is_free = false;
+        for member in group.members.members().take_while(|_| !group.queue.is_empty()) {
+            let look = look(id, &mut self.sessions, member.session, Ability::Free, |_| true);
+            is_free |= look == Look::Takes;
+        }
         if !is_free || !group.queue.hides_more(LOOKAHEAD) {
             group.by_topic.blocked = None;
         } else if group.by_topic.blocked.is_none() {

@@ -168,8 +168,7 @@ impl Broker {
         });
         let expiry = session.expiry;
         let expires = session.expires();
-        let groups = session.more.groups.clone();
-        self.fold_groups(&groups);
+        self.fold_groups(id);
         self.connected -= 1;
         self.timers.forget_link(&link);
         super::sys::count(&link, &mut self.counters);
@@ -232,7 +231,7 @@ impl Broker {
         turn: &mut Turn,
     ) -> Vec<Entry> {
         let mut copies = Vec::with_capacity(in_flight.len());
-        let mut groups: BTreeSet<_> = session.more.groups.iter().copied().collect();
+        let mut groups: BTreeSet<_> = session.more.groups.iter().collect();
         for sent in in_flight {
             if sent.owner == session.id {
                 copies.extend((!sent.pubrec_arrived).then_some(sent.entry));

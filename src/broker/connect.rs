@@ -78,7 +78,7 @@ impl Broker {
             keep_alive,
         });
         self.tell_groups(session_id);
-        self.gather(session_id, now, turn);
+        self.gather_all(session_id, now, turn);
         self.pump(session_id, now, turn);
     }
 

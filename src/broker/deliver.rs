@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Broker;
 use super::acknowledge::watch_acks;
 use super::dead_letter::{Death, Undelivered};
-use super::group::{Lower, group_name};
+use super::group::{Lower, group_name, is_able, look};
 use crate::auth::{Access, Acl, Who};
 use crate::config::{LetterTopic, Limits, Overflow, Strategy};
 use crate::mqtt::{Message, QoS};
@@ -216,17 +216,17 @@ impl Broker {
         let message = publication.message;
         let group = self.groups.get_mut(&owner).expect("the caller looked it up");
         let (sessions, acl) = (&mut self.sessions, self.acl.as_ref());
-        let is_open =
-            |id: SessionId| sessions[&id].link.as_ref().is_some_and(|link| !link.outbox_full);
-        debug_assert!(group.members.knows(Ability::Open, is_open), "one was made able unsaid");
-        let may_get = |id: SessionId| may_receive(acl, &sessions[&id], &message.topic);
+        group.assert_known(Ability::Open, sessions);
+        let may_get = |member: &Session| may_receive(acl, member, &message.topic);
         let picked = match group.strategy {
-            Strategy::RoundRobin => group.members.pick(Ability::Open, is_open, may_get),
-            Strategy::HashTopic { .. } => group
-                .member_of(&message.topic, |member| {
-                    sessions[&member].link.is_some() && may_get(member)
-                })
-                .filter(|member| is_open(member.session)),
+            Strategy::RoundRobin => group.members.pick(Ability::Open, |member| {
+                look(owner, sessions, member, Ability::Open, may_get)
+            }),
+            Strategy::HashTopic { .. } => {
+                let fits = |member: &Session| is_able(member, Ability::Present) && may_get(member);
+                let of_topic = group.member_of(&message.topic, |member| fits(&sessions[&member]));
+                of_topic.filter(|member| is_able(&sessions[&member.session], Ability::Open))
+            }
         };
         let Some(member) = picked else {
             self.counters.qos0_dropped += 1;

@@ -19,7 +19,7 @@ use super::{Broker, Death};
 use crate::config::Strategy;
 use crate::mqtt::QoS;
 use crate::mqtt::packet::{RetainHandling, SubscriptionOptions};
-use crate::router::{Ability, Member, ShareGroup};
+use crate::router::{Ability, Look, Member, ShareGroup};
 use crate::session::outbound::{InFlight, Offer, after_queue};
 use crate::session::queue::Queue;
 use crate::session::{Session, Subscription};
@@ -52,10 +52,50 @@ pub(super) struct Group {
 
 impl Group {
     /// Whether a member is connected, beside `but`.
-    fn has_present(&mut self, sessions: &Sessions, but: Option<SessionId>) -> bool {
-        let is_present = |member| sessions[&member].link.is_some();
-        debug_assert!(self.members.knows(Ability::Present, is_present), "one came unsaid");
-        self.members.any(Ability::Present, is_present, |member| Some(member) != but)
+    fn has_present(
+        &mut self,
+        id: OwnerId,
+        sessions: &mut Sessions,
+        but: Option<SessionId>,
+    ) -> bool {
+        self.assert_known(Ability::Present, sessions);
+        self.members.any(Ability::Present, |member| {
+            look(id, sessions, member, Ability::Present, |member| Some(member.id) != but)
+        })
+    }
+
+    /// Every member that is able must be marked.
+    pub(super) fn assert_known(&self, ability: Ability, sessions: &Sessions) {
+        let is_able = |member| is_able(&sessions[&member], ability);
+        debug_assert!(self.members.knows(ability, is_able), "one was made able unsaid");
+    }
+}
+
+/// A group looks at a member. One that is not able knows then that the group waits for it.
+pub(super) fn look(
+    group: OwnerId,
+    sessions: &mut Sessions,
+    member: SessionId,
+    ability: Ability,
+    is_meant: impl FnOnce(&Session) -> bool,
+) -> Look {
+    let member = sessions.get_mut(&member).expect("a member is a session");
+    if !is_able(member, ability) {
+        member.more.groups.wait(group);
+        Look::Unable
+    } else if is_meant(member) {
+        Look::Takes
+    } else {
+        Look::PassedOver
+    }
+}
+
+/// Whether a session is able to do this now.
+pub(super) fn is_able(session: &Session, ability: Ability) -> bool {
+    match ability {
+        Ability::Present => session.link.is_some(),
+        Ability::Open => session.link.as_ref().is_some_and(|link| !link.outbox_full),
+        Ability::Free => session.can_take(),
     }
 }
 
@@ -77,10 +117,7 @@ impl Broker {
         }
         let is_new = !group.members.join(Member { session, options, subscription_id });
         self.memberships += usize::from(is_new);
-        let groups = &mut self.session(session).more.groups;
-        if !groups.contains(&id) {
-            groups.push(id);
-        }
+        self.session(session).more.groups.join(id);
         is_new
     }
 
@@ -118,7 +155,7 @@ impl Broker {
             return;
         };
         if let Some(member) = self.sessions.get_mut(&session) {
-            member.more.groups.retain(|group| *group != id);
+            member.more.groups.leave(id);
         }
         let group = self.groups.get_mut(&id).expect("a group id has a group");
         let has_left = group.members.leave(session);
@@ -150,12 +187,10 @@ impl Broker {
     }
 
     /// A member went: what waits in groups of which no member is connected leaves memory.
-    pub(super) fn fold_groups(&mut self, groups: &[OwnerId]) {
-        for id in groups {
-            let Some(group) = self.groups.get_mut(id) else {
-                continue;
-            };
-            if !group.has_present(&self.sessions, None) {
+    pub(super) fn fold_groups(&mut self, id: SessionId) {
+        for id in self.groups_of(id) {
+            let group = self.groups.get_mut(&id).expect("it has a member");
+            if !group.has_present(id, &mut self.sessions, None) {
                 group.queue.fold();
             }
         }
@@ -182,11 +217,27 @@ impl Broker {
     }
 
     /// A session connected, its outbox drained, or it lost what was in flight: it may be able to
-    /// take what its groups have.
+    /// take what its groups have, or will have.
     pub(super) fn tell_groups(&mut self, id: SessionId) {
-        for group in &self.sessions[&id].more.groups {
-            self.groups.get_mut(group).expect("a member's group is there").members.may_do(id);
+        for group in self.sessions[&id].more.groups.waiting() {
+            self.groups.get_mut(&group).expect("it has a member").members.may_do(id);
         }
+    }
+
+    /// Sends to a member that can take more what waits in its groups: they take turns.
+    pub(super) fn pump_groups(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        while let Some(session) = self.sessions.get_mut(&id)
+            && session.can_take()
+            && let Some(more) = session.more.present()
+            && let Some(group) = more.groups.next_turn()
+        {
+            self.groups.get_mut(&group).expect("it has a member").members.may_do(id);
+            self.dispatch(group, now, turn);
+        }
+    }
+
+    fn groups_of(&self, id: SessionId) -> Vec<OwnerId> {
+        self.sessions[&id].more.groups.iter().collect()
     }
 
     /// Sends what waits in a group to the members that can take it.
@@ -205,20 +256,24 @@ impl Broker {
             let Some(group) = self.groups.get_mut(&id) else {
                 return;
             };
-            let (sessions, acl) = (&self.sessions, self.acl.as_ref());
-            let can_take = |member| sessions[&member].can_take();
-            debug_assert!(group.members.knows(Ability::Free, can_take), "one was made able unsaid");
+            let (sessions, acl) = (&mut self.sessions, self.acl.as_ref());
+            group.assert_known(Ability::Free, sessions);
             if group.queue.is_empty() {
                 return;
             }
-            if group.members.any(Ability::Free, can_take, |_| true) {
+            if group
+                .members
+                .any(Ability::Free, |member| look(id, sessions, member, Ability::Free, |_| true))
+            {
                 turn.loads.extend(group.queue.next_load(id, WINDOW));
             }
             let Some(body) = group.queue.front().and_then(|front| front.body.clone()) else {
                 return;
             };
-            let may = |member| may_receive(acl, &sessions[&member], &body.topic);
-            let picked = group.members.pick(Ability::Free, can_take, may);
+            let picked = group.members.pick(Ability::Free, |member| {
+                let may = |member: &Session| may_receive(acl, member, &body.topic);
+                look(id, sessions, member, Ability::Free, may)
+            });
             let Some(member) = picked else {
                 if self.may_any_receive(id, &body.topic) {
                     return; // It waits for that member.
@@ -280,16 +335,17 @@ impl Broker {
     /// A member went, and may come back: what it had at QoS 1 goes to another one that is there. At
     /// QoS 2 it waits for the one it was sent to `[MQTT-4.8.2-4]`.
     pub(super) fn move_on(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let mut groups = self.session(id).more.groups.clone();
-        groups.retain(|group| {
-            let group = self.groups.get_mut(group).expect("it has a member");
-            group.has_present(&self.sessions, None)
+        let mut groups = self.groups_of(id);
+        groups.retain(|id| {
+            let group = self.groups.get_mut(id).expect("it has a member");
+            group.has_present(*id, &mut self.sessions, None)
         });
         if groups.is_empty() {
             return;
         }
         let outbound = self.session(id).outbound.present();
-        for sent in outbound.map(|outbound| outbound.take_of(&groups)).unwrap_or_default() {
+        let is_one = |owner| groups.binary_search(&owner).is_ok(); // They ascend.
+        for sent in outbound.map(|outbound| outbound.take_of(is_one)).unwrap_or_default() {
             self.return_to_group(sent, turn);
         }
         for group in groups {
@@ -299,30 +355,41 @@ impl Broker {
 }
 
 impl Broker {
-    /// A member came. Where nobody else is there, what those that are away have at QoS 1 goes to
-    /// it; else they have nothing at QoS 1, as it moved on when they went.
-    pub(super) fn gather(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        for owner in self.session(id).more.groups.clone() {
-            let group = self.groups.get_mut(&owner).expect("it has a member");
-            if group.has_present(&self.sessions, Some(id)) {
-                debug_assert!(self.away(owner).all(|member| has_none_of(member, owner)));
-            } else {
-                for member in self.away(owner).map(|member| member.id).collect::<Vec<_>>() {
-                    let outbound = self.session(member).outbound.present();
-                    let sent = outbound.map(|outbound| outbound.take_of(&[owner]));
-                    for sent in sent.unwrap_or_default() {
-                        self.return_to_group(sent, turn);
-                    }
+    /// A member connected.
+    pub(super) fn gather_all(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
+        for group in self.groups_of(id) {
+            self.gather(id, group, now, turn);
+        }
+    }
+
+    /// A member came to a group. Where nobody else is there, what those that are away have at QoS 1
+    /// goes to it; else they have nothing at QoS 1, as it moved on when they went.
+    pub(super) fn gather(
+        &mut self,
+        id: SessionId,
+        owner: OwnerId,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let group = self.groups.get_mut(&owner).expect("it has a member");
+        if group.has_present(owner, &mut self.sessions, Some(id)) {
+            debug_assert!(self.away(owner).all(|member| has_none_of(member, owner)));
+        } else {
+            for member in self.away(owner).map(|member| member.id).collect::<Vec<_>>() {
+                let outbound = self.session(member).outbound.present();
+                let sent = outbound.map(|outbound| outbound.take_of(|one| one == owner));
+                for sent in sent.unwrap_or_default() {
+                    self.return_to_group(sent, turn);
                 }
             }
-            self.dispatch(owner, now, turn);
         }
+        self.dispatch(owner, now, turn);
     }
 
     /// The members that are not connected, of those that copies were sent to.
     fn away(&self, id: OwnerId) -> impl Iterator<Item = &Session> {
         let sent_to = self.groups[&id].sent_to.iter().filter_map(|id| self.sessions.get(id));
-        sent_to.filter(move |s| s.link.is_none() && s.more.groups.contains(&id))
+        sent_to.filter(move |s| s.link.is_none() && s.more.groups.contains(id))
     }
 }
 

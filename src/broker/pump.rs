@@ -55,24 +55,13 @@ impl Broker {
             turn.loads.push(load);
         }
         let has_retained = !session.more.retained_pending.is_empty();
-        let has_groups = !session.more.groups.is_empty() && session.can_take();
+        let has_groups = session.more.groups.any_waits();
         watch_acks(session, &self.settings.limits, &mut self.timers);
         if has_groups {
             self.pump_groups(id, now, turn);
         }
         if has_retained {
             self.send_retained(id, now, turn);
-        }
-    }
-
-    /// Sends to a member that can take more what waits in its groups.
-    fn pump_groups(&mut self, id: SessionId, now: Timestamp, turn: &mut Turn) {
-        let mut next = 0;
-        while let Some(&group) = self.sessions[&id].more.groups.get(next) {
-            next += 1; // To dispatch changes nobody's groups.
-            let members = &mut self.groups.get_mut(&group).expect("it has a member").members;
-            members.may_be_free(id);
-            self.dispatch(group, now, turn);
         }
     }
 

@@ -124,7 +124,7 @@ impl Broker {
             let entry = router::Entry { owner: id, options, subscription_id };
             self.subscriptions.insert(&filter, entry);
         } else if let Some(&group) = self.group_ids.get(&filter) {
-            session.more.groups.push(group);
+            session.more.groups.join(group);
             let members = &mut self.groups.get_mut(&group).expect("its id is known").members;
             let is_known = members.join(router::Member { session: id, options, subscription_id });
             self.memberships += usize::from(!is_known);

@@ -35,9 +35,26 @@ impl Broker {
         let until = if last > before { last } else { RecordNumber::default() };
         let list = AckList { packet_id: packet.packet_id, reasons, reason_string: None };
         self.session(id).reply_after(turn, until, Reply::SubAck(list));
-        self.gather(id, now, turn);
+        self.gather_named(id, packet, now, turn);
         self.pump(id, now, turn);
         Ok(())
+    }
+
+    /// Of the share groups that a SUBSCRIBE names.
+    fn gather_named(
+        &mut self,
+        id: SessionId,
+        packet: &Subscribe<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        for (filter, _) in &packet.filters {
+            if let Some(group) = self.group_ids.get(*filter).copied()
+                && self.sessions[&id].more.groups.contains(group)
+            {
+                self.gather(id, group, now, turn);
+            }
+        }
     }
 
     /// In MQTT 5 a client was told, so that it is a Protocol Error to ask for it all the same.

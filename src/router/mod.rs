@@ -12,5 +12,5 @@ pub mod trie;
 pub use filters::first_match;
 pub use retained::Retained;
 pub use route::Route;
-pub use share::{Ability, Member, ShareGroup};
+pub use share::{Ability, Look, Member, ShareGroup};
 pub use trie::{Entry, Subscriptions, Target};

@@ -4,10 +4,9 @@
 //! or by topic, and then always the same one.
 //!
 //! Invariant: every member that is able to take a message is marked so. Whether one is able, only
-//! its session knows: who makes it able says so ([`may_do`](ShareGroup::may_do),
-//! [`may_be_free`](ShareGroup::may_be_free)), and the mark goes when a look shows that it is not.
-//! So each look in vain was paid for by what set the mark, and where nobody is able, nobody is
-//! looked at, however many there are.
+//! its session knows: the mark goes when a look shows that it is not, and whoever makes it able
+//! then says so ([`may_do`](ShareGroup::may_do)). So each look in vain was paid for by what set the
+//! mark, and where nobody is able, nobody is looked at, however many there are.
 
 mod marks;
 
@@ -53,6 +52,17 @@ impl Ability {
     const fn mark(self) -> Mark {
         self as Mark
     }
+}
+
+/// What a look at a member shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It is not able. Who looks sees to it that this is said when it may have changed.
+    Unable,
+    /// It is, but not meant.
+    PassedOver,
+    /// It is the one.
+    Takes,
 }
 
 /// The members of one share name and filter, in the order in which they joined.
@@ -121,37 +131,27 @@ impl ShareGroup {
         self.places[self.place(session)?]
     }
 
-    /// The session of a member may have become able to do anything: it connected, or its outbox
-    /// drained.
+    /// A member may have become able to do anything.
     pub fn may_do(&mut self, session: SessionId) {
-        self.mark(session, Ability::ALL);
+        if let Some(place) = self.place(session) {
+            self.marks.set(place, Ability::ALL);
+        }
     }
 
-    /// The window of a member may have room.
-    pub fn may_be_free(&mut self, session: SessionId) {
-        self.mark(session, Ability::Free.mark());
+    /// Whether a member takes it.
+    pub fn any(&mut self, ability: Ability, look: impl FnMut(SessionId) -> Look) -> bool {
+        self.find(ability, look).is_some()
     }
 
-    /// Whether a member is able, of those that count.
-    pub fn any(
-        &mut self,
-        ability: Ability,
-        is_able: impl Fn(SessionId) -> bool,
-        counts: impl Fn(SessionId) -> bool,
-    ) -> bool {
-        self.find(ability, is_able, counts).is_some()
-    }
-
-    /// The next member that is able, and for which this message is, and the turn goes on to the one
-    /// behind it. `None`: there is none, and the turn stays. Who is able and passed over stays
-    /// marked: where messages are for few of many, each looks at many.
+    /// The next member that takes it, and the turn goes on to the one behind it. `None`: there is
+    /// none, and the turn stays. Who is able and passed over stays marked: where messages are for
+    /// few of many, each looks at many.
     pub fn pick(
         &mut self,
         ability: Ability,
-        is_able: impl Fn(SessionId) -> bool,
-        is_for: impl Fn(SessionId) -> bool,
+        look: impl FnMut(SessionId) -> Look,
     ) -> Option<Member> {
-        let place = self.find(ability, is_able, is_for)?;
+        let place = self.find(ability, look)?;
         self.next = place + 1;
         self.places[place]
     }
@@ -177,29 +177,17 @@ impl ShareGroup {
         fitting.max_by_key(|member| HASH.hash_one((topic, member.session.0))).copied()
     }
 
-    fn mark(&mut self, session: SessionId, marks: Mark) {
-        if let Some(place) = self.place(session) {
-            self.marks.set(place, marks);
-        }
-    }
-
-    /// The first that is able and fits, from the one on whose turn it is.
-    fn find(
-        &mut self,
-        ability: Ability,
-        is_able: impl Fn(SessionId) -> bool,
-        fits: impl Fn(SessionId) -> bool,
-    ) -> Option<usize> {
+    /// The first that takes it, from the one on whose turn it is.
+    fn find(&mut self, ability: Ability, mut look: impl FnMut(SessionId) -> Look) -> Option<usize> {
         for (mut from, end) in [(self.next, self.places.len()), (0, self.next)] {
             while let Some(place) = self.marks.next(from, ability.mark())
                 && place < end
             {
                 from = place + 1;
-                let session = self.places[place].expect("a gap has no mark").session;
-                if !is_able(session) {
-                    self.marks.clear(place, ability.mark());
-                } else if fits(session) {
-                    return Some(place);
+                match look(self.places[place].expect("a gap has no mark").session) {
+                    Look::Unable => self.marks.clear(place, ability.mark()),
+                    Look::PassedOver => {}
+                    Look::Takes => return Some(place),
                 }
             }
         }

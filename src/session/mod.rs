@@ -2,12 +2,13 @@
 //! uses it now. Pure: it decides for one client; `broker` decides between many.
 //!
 //! Split by direction: `inbound` is what the client publishes, `queue` and `outbound` what it is
-//! sent, `retained` what its subscriptions still bring; `link` is the connection, `violation` what
-//! breaks it; `rare` keeps idle ones small.
+//! sent, `retained` what its subscriptions still bring, `groups` which share groups wait for it;
+//! `link` is the connection, `violation` what breaks it; `rare` keeps idle ones small.
 //!
 //! Invariant: `newest` is the last record that speaks of this session; what must be durable
 //! before it is told waits for it.
 
+pub mod groups;
 pub mod inbound;
 pub mod link;
 pub mod outbound;
@@ -188,7 +189,7 @@ impl Session {
     pub fn has_more(&self) -> bool {
         !(self.outbound.all_told()
             && self.queue.is_empty()
-            && self.more.groups.is_empty()
+            && !self.more.groups.any_waits()
             && self.more.retained_pending.is_empty())
     }
 

@@ -127,10 +127,9 @@ impl Outbound {
         std::mem::take(&mut self.in_flight)
     }
 
-    /// Takes the QoS 1 copies of these owners.
-    pub fn take_of(&mut self, owners: &[OwnerId]) -> Vec<InFlight> {
-        let is_wanted =
-            |sent: &InFlight| owners.contains(&sent.owner) && sent.entry.qos == QoS::AtLeastOnce;
+    /// Takes the QoS 1 copies of some owners.
+    pub fn take_of(&mut self, is_one: impl Fn(OwnerId) -> bool) -> Vec<InFlight> {
+        let is_wanted = |sent: &InFlight| is_one(sent.owner) && sent.entry.qos == QoS::AtLeastOnce;
         let mut taken = Vec::new();
         for at in (0..self.in_flight.len()).rev() {
             if is_wanted(&self.in_flight[at]) {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 
+use super::groups::Groups;
 use super::retained::RetainedPending;
 use crate::time::Timestamp;
-use crate::turn::OwnerId;
 
 /// What can be blank: with nothing in it that has to be kept.
 pub trait Blank: Sized + 'static {
@@ -79,7 +79,7 @@ pub struct More {
     /// copies, and stored, in slices, as its queue has room: a start forgets the rest.
     pub retained_pending: RetainedPending,
     /// The share groups it is a member of.
-    pub groups: Vec<OwnerId>,
+    pub groups: Groups,
     /// Copies that died, or were dropped, since the broker started, by reason.
     pub undelivered: BTreeMap<&'static str, u64>,
 }
@@ -91,7 +91,7 @@ impl Blank for More {
         static BLANK: More = More {
             will_due: None,
             retained_pending: RetainedPending::new(),
-            groups: Vec::new(),
+            groups: Groups::new(),
             undelivered: BTreeMap::new(),
         };
         &BLANK

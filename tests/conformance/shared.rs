@@ -557,6 +557,30 @@ fn an_acknowledgement_brings_a_member_with_a_full_window_what_waits() {
 }
 
 #[test]
+fn the_groups_of_a_member_with_a_full_window_take_turns() {
+    let mut rig = Rig::new();
+    let member = rig.connect(v5("1").window(1));
+    let sender = rig.connect(v5("p"));
+    for topic in ["a", "b", "c"] {
+        rig.subscribe(member, &format!("$share/g/{topic}"), 1);
+        for n in 1..=3 {
+            rig.publish(sender, q1(n, topic, &n.to_string()));
+        }
+    }
+    let mut seen = Vec::new();
+    for id in 1.. {
+        let came = rig.lines(member);
+        if came.is_empty() {
+            break;
+        }
+        seen.extend(came);
+        rig.send(member, puback(id));
+    }
+    let expected = ["a 1", "a 2", "b 1", "c 1", "a 3", "b 2", "c 2", "b 3", "c 3"];
+    assert_eq!(seen, expected.map(|what| format!("PUBLISH {what} q1")));
+}
+
+#[test]
 fn an_outbox_that_drains_lets_a_member_take_its_turns_again() {
     let mut rig = Rig::new();
     let member = rig.connect(v5("1").window(1));

@@ -26,12 +26,24 @@ fn group(sessions: impl IntoIterator<Item = u64>) -> ShareGroup {
     group
 }
 
+/// A look at who has these.
+fn look(
+    is_able: impl Fn(SessionId) -> bool,
+    is_meant: impl Fn(SessionId) -> bool,
+) -> impl Fn(SessionId) -> Look {
+    move |session| match (is_able(session), is_meant(session)) {
+        (false, _) => Look::Unable,
+        (true, false) => Look::PassedOver,
+        (true, true) => Look::Takes,
+    }
+}
+
 /// Who gets the next `count` messages, of those that are not `busy`.
 fn picks(group: &mut ShareGroup, count: usize, busy: &[u64]) -> Vec<u64> {
     let is_free = |session: SessionId| !busy.contains(&session.0);
     let free: Vec<_> = group.members().map(|m| m.session).filter(|s| is_free(*s)).collect();
-    free.into_iter().for_each(|session| group.may_be_free(session));
-    let mut pick = || group.pick(Ability::Free, is_free, |_| true);
+    free.into_iter().for_each(|session| group.may_do(session));
+    let mut pick = || group.pick(Ability::Free, look(is_free, |_| true));
     (0..count).filter_map(|_| pick().map(|m| m.session.0)).collect()
 }
 
@@ -56,7 +68,7 @@ fn asked(group: &mut ShareGroup, ability: Ability) -> Vec<u64> {
         asked.borrow_mut().push(session.0);
         false
     };
-    let nobody = group.pick(ability, is_able, |_| true);
+    let nobody = group.pick(ability, look(is_able, |_| true));
     assert_eq!(nobody, None);
     asked.into_inner()
 }
@@ -67,8 +79,8 @@ fn who_was_asked_in_vain_is_asked_again_when_it_may_be_able() {
     picks(&mut group, 1, &[]);
     assert_eq!(asked(&mut group, Ability::Free), [2, 3, 1]);
     assert_eq!(asked(&mut group, Ability::Free), [0; 0]);
-    group.may_be_free(OwnerId(3));
-    group.may_be_free(OwnerId(9)); // Not a member.
+    group.may_do(OwnerId(3));
+    group.may_do(OwnerId(9)); // Not a member.
     assert_eq!(asked(&mut group, Ability::Free), [3]);
     assert_eq!(asked(&mut group, Ability::Open), [2, 3, 1]);
     group.may_do(OwnerId(1));
@@ -84,7 +96,7 @@ fn who_was_asked_in_vain_is_asked_again_when_it_may_be_able() {
 fn who_is_able_and_passed_over_stays_known() {
     let mut group = group([1, 2, 3]);
     let pick = |group: &mut ShareGroup, topic_of: u64| {
-        let picked = group.pick(Ability::Free, |_| true, |session| session.0 == topic_of);
+        let picked = group.pick(Ability::Free, look(|_| true, |session| session.0 == topic_of));
         picked.map(|member| member.session.0)
     };
     assert_eq!(pick(&mut group, 3), Some(3));
@@ -96,10 +108,10 @@ fn who_is_able_and_passed_over_stays_known() {
 #[test]
 fn to_know_whether_any_is_able_takes_no_turn() {
     let mut group = group([1, 2, 3]);
-    assert!(group.any(Ability::Free, |session| session.0 == 2, |_| true));
+    assert!(group.any(Ability::Free, look(|session| session.0 == 2, |_| true)));
     assert!(group.knows(Ability::Free, |session| session.0 != 1), "2 and 3 are marked still");
     assert!(!group.knows(Ability::Free, |session| session.0 == 1));
-    assert!(!group.any(Ability::Free, |session| session.0 == 9, |_| true));
+    assert!(!group.any(Ability::Free, look(|session| session.0 == 9, |_| true)));
     assert!(!group.knows(Ability::Free, |session| session.0 == 2));
     assert_eq!(picks(&mut group, 3, &[]), [1, 2, 3]);
 }
@@ -121,7 +133,7 @@ fn the_last_may_leave_and_come_back() {
     assert!(!group.leave(OwnerId(2)));
     assert!(group.leave(OwnerId(1)));
     assert!(group.is_empty());
-    assert_eq!(group.pick(Ability::Free, |_| true, |_| true), None);
+    assert_eq!(group.pick(Ability::Free, |_| Look::Takes), None);
     group.join(member(1));
     assert_eq!(picks(&mut group, 1, &[]), [1]);
 }
@@ -134,7 +146,7 @@ fn joining_again_keeps_the_place() {
     assert!(group.members().eq(&[again, member(2)]));
     assert_eq!(group.member(OwnerId(1)), Some(again));
     assert_eq!(group.member(OwnerId(3)), None);
-    assert_eq!(group.pick(Ability::Free, |_| true, |_| true), Some(again));
+    assert_eq!(group.pick(Ability::Free, |_| Look::Takes), Some(again));
 }
 
 /// What a group promises, at the price of a look at every member.
@@ -185,14 +197,14 @@ fn turns_are_those_of_a_plain_list_whoever_comes_and_goes() {
                     let takes = &mut can_take[session as usize];
                     *takes = !*takes;
                     if *takes {
-                        group.may_be_free(OwnerId(session));
+                        group.may_do(OwnerId(session));
                     }
                 }
                 _ => {
                     let is_able = |member: SessionId| can_take[member.0 as usize];
                     let may = random.u64(1..4);
                     let may = |member| member % may == 0;
-                    let picked = group.pick(Ability::Free, is_able, |member| may(member.0));
+                    let picked = group.pick(Ability::Free, look(is_able, |member| may(member.0)));
                     let expected = plain.pick(|member| can_take[member as usize] && may(member));
                     assert_eq!(picked.map(|member| member.session.0), expected, "{round}");
                     assert!(group.knows(Ability::Free, is_able));

@@ -5,7 +5,7 @@ use crate::session::Session;
 use crate::session::link::Link;
 use crate::session::outbound::Outbound;
 use crate::session::queue::{Queue, Totals};
-use crate::turn::{Backlog, MessageId, RecordNumber};
+use crate::turn::{Backlog, MessageId, OwnerId, RecordNumber};
 
 fn session(expiry: u32) -> Session {
     Session::new(OwnerId(1), "c".into(), Version::V5, expiry)
@@ -48,7 +48,7 @@ fn a_part_has_a_box_while_something_is_in_it() {
     let packet_id = PacketId::new(1).unwrap();
     session.inbound.receive(packet_id);
     session.outbound.keep_taken(packet_id);
-    session.more.groups.push(OwnerId(2));
+    session.more.groups.join(OwnerId(2));
     let backlog = Backlog {
         owner: OwnerId(1),
         first: MessageId(1),
@@ -62,7 +62,7 @@ fn a_part_has_a_box_while_something_is_in_it() {
     assert_eq!(boxes(&mut session), [true; 4]);
     assert!(session.inbound.release(packet_id) && session.queue.len() == 1);
 
-    session.more.groups.clear();
+    session.more.groups.leave(OwnerId(2));
     session.rest(RecordNumber(9));
     assert_eq!(boxes(&mut session), [false, true, true, false]);
 }
