@@ -94,7 +94,7 @@ impl Cemetery {
 impl Broker {
     /// What this step killed gets its place.
     pub(super) fn settle(&mut self, now: Timestamp, turn: &mut Turn) {
-        if self.deaths.is_empty() && !self.doomed.has_lingering() {
+        if self.deaths.is_empty() && !self.doomed.has_buried() {
             return; // As in nearly all steps.
         }
         while let Some(death) = self.deaths.pop_front() {

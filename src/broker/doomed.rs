@@ -36,7 +36,9 @@ pub(super) struct Doomed {
     /// The number of each owner's newest batch.
     newest: BTreeMap<OwnerId, u64>,
     load: Option<Load>,
-    lingering: Vec<Lingering>,
+    lingering: BTreeMap<OwnerId, Lingering>,
+    /// Those of `lingering` of which nothing else is left.
+    buried: BTreeSet<OwnerId>,
 }
 
 /// Copies of one owner that die for one reason.
@@ -96,11 +98,9 @@ pub(super) struct Legacy {
 /// are acknowledged or dead.
 #[derive(Debug)]
 struct Lingering {
-    owner: OwnerId,
     name: Arc<str>,
+    /// Whom copies may be in flight to.
     sessions: BTreeSet<SessionId>,
-    /// Whether nothing else of it is left.
-    is_buried: bool,
 }
 
 impl Doomed {
@@ -124,19 +124,19 @@ impl Doomed {
         self.batches.get_mut(usize::try_from(at).ok()?)
     }
 
-    /// Whether copies of share groups that ended are in flight.
-    pub(super) fn has_lingering(&self) -> bool {
-        !self.lingering.is_empty()
+    /// Whether nothing is left of share groups that ended but copies in flight, if these are.
+    pub(super) fn has_buried(&self) -> bool {
+        !self.buried.is_empty()
     }
 
     /// The name of a share group that ended, while copies of it are in flight.
     pub(super) fn lingering_name(&self, owner: OwnerId) -> Option<Arc<str>> {
-        self.lingering.iter().find(|group| group.owner == owner).map(|group| group.name.clone())
+        self.lingering.get(&owner).map(|group| group.name.clone())
     }
 
     /// The sessions that copies of such a group are in flight to.
     pub(super) fn lingering_sessions(&self, owner: OwnerId) -> Vec<SessionId> {
-        let group = self.lingering.iter().find(|group| group.owner == owner);
+        let group = self.lingering.get(&owner);
         group.map_or_else(Vec::new, |group| group.sessions.iter().copied().collect())
     }
 }
@@ -245,9 +245,8 @@ impl Broker {
         if !rest.is_ended {
             return;
         }
-        let mut lingering = self.doomed.lingering.iter_mut();
-        if let Some(group) = lingering.find(|group| group.owner == batch.owner) {
-            group.is_buried = true;
+        if self.doomed.lingering.contains_key(&batch.owner) {
+            self.doomed.buried.insert(batch.owner);
         } else if rest.stored {
             turn.record(Record::OwnerForgotten { owner: batch.owner });
         }
@@ -328,24 +327,23 @@ impl Broker {
 
     /// A share group ended, and copies of it may be in flight to `sessions`.
     pub(super) fn linger(&mut self, owner: OwnerId, name: Arc<str>, sessions: BTreeSet<SessionId>) {
-        let is_buried = false;
-        self.doomed.lingering.push(Lingering { owner, name, sessions, is_buried });
+        self.doomed.lingering.insert(owner, Lingering { name, sessions });
     }
 
     /// Forgets the share groups of which nothing is left.
     pub(super) fn forget_lingering(&mut self, turn: &mut Turn) {
         let sessions = &self.sessions;
-        let Doomed { batches, lingering, .. } = &mut self.doomed;
-        lingering.retain_mut(|group| {
+        let Doomed { newest, lingering, buried, .. } = &mut self.doomed;
+        buried.retain(|&owner| {
+            let group = lingering.get_mut(&owner).expect("who is buried lingers");
             group.sessions.retain(|id| {
                 let session = sessions.get(id);
-                session.is_some_and(|s| s.outbound.iter().any(|sent| sent.owner == group.owner))
+                session.is_some_and(|s| s.outbound.iter().any(|sent| sent.owner == owner))
             });
-            let is_done = group.is_buried
-                && group.sessions.is_empty()
-                && !batches.iter().any(|batch| batch.owner == group.owner);
+            let is_done = group.sessions.is_empty() && !newest.contains_key(&owner);
             if is_done {
-                turn.record(Record::OwnerForgotten { owner: group.owner });
+                lingering.remove(&owner);
+                turn.record(Record::OwnerForgotten { owner });
             }
             !is_done
         });
