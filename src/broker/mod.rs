@@ -47,7 +47,7 @@ use crate::auth::{Acl, Identity};
 use crate::config::Settings;
 use crate::metrics::{Counters, Traffic};
 use crate::mqtt::Message;
-use crate::mqtt::codec::Run;
+use crate::mqtt::codec::{AckKind, Acks, Run};
 use crate::mqtt::packet::{Connect, Packet};
 use crate::router::{Retained, Route, Subscriptions};
 use crate::session::Session;
@@ -235,6 +235,41 @@ impl Broker {
             Packet::Connect(_) => Err(Violation::SecondConnect),
             Packet::Auth(_) => Err(Violation::UnexpectedAuth),
         };
+        self.conclude(session, result, now, turn);
+    }
+
+    /// Acknowledgements came together. As [`handle_packet`](Self::handle_packet) would for each of
+    /// them, but that all were heard before the first is looked at.
+    pub fn handle_acks(
+        &mut self,
+        id: ConnectionId,
+        acks: &Acks<'_>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
+        let Some(session) = self.sessions.of_connection(id) else {
+            return;
+        };
+        session.link.as_mut().expect(LINKED).hear(acks.count(), now);
+        let session = session.id;
+        let mut all = acks.each();
+        let result = match acks.kind {
+            AckKind::PubAck => all.try_for_each(|ack| self.pub_ack(id, &ack, now, turn)),
+            AckKind::PubRec => all.try_for_each(|ack| self.pub_rec(id, &ack, now, turn)),
+            AckKind::PubRel => all.try_for_each(|ack| self.pub_rel(id, &ack, turn)),
+            AckKind::PubComp => all.try_for_each(|ack| self.pub_comp(id, &ack, now, turn)),
+        };
+        self.conclude(session, result, now, turn);
+    }
+
+    /// What a client sent was handled, or breaks the protocol.
+    fn conclude(
+        &mut self,
+        session: SessionId,
+        result: Result<(), Violation>,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
         if let Err(violation) = result {
             let why = violation.to_string().into();
             self.dismiss(session, violation.reason(), why, now, turn);

@@ -27,7 +27,6 @@ use super::{log, store};
 use crate::auth::Identity;
 use crate::auth::acl::Acl;
 use crate::broker::{Broker, SessionView};
-use crate::mqtt::Packet;
 use crate::mqtt::codec::Input;
 use crate::mqtt::packet::Connect;
 use crate::store::{Checkpoint, StoreError};
@@ -355,27 +354,21 @@ impl Step<'_> {
     /// A client sent something. What it brings is appended with that of the next packets, or at the
     /// end of the step.
     pub(super) fn input(&mut self, id: ConnectionId, input: &Input<'_>) {
+        let Core { broker, turn, .. } = &mut *self.core;
         match input {
-            Input::Packet(packet) => self.packet(id, packet),
-            Input::Acks(acks) => acks.packets().for_each(|packet| self.packet(id, &packet)),
+            Input::Packet(packet) => {
+                broker.handle_packet(id, packet, self.now, turn);
+                self.packets += 1;
+            }
+            Input::Acks(acks) => {
+                broker.handle_acks(id, acks, self.now, turn);
+                self.packets += acks.count();
+            }
             Input::Run(run) => {
-                let Core { broker, turn, .. } = &mut *self.core;
                 broker.handle_run(id, run, self.now, turn);
-                self.handled(run.count);
+                self.packets += run.count;
             }
         }
-    }
-
-    fn packet(&mut self, id: ConnectionId, packet: &Packet<'_>) {
-        let Core { broker, turn, .. } = &mut *self.core;
-        broker.handle_packet(id, packet, self.now, turn);
-        self.handled(1);
-    }
-
-    /// Appends what came of enough packets.
-    fn handled(&mut self, packets: usize) {
-        let turn = &self.core.turn;
-        self.packets += packets;
         if self.packets >= TOGETHER || turn.send.len() + turn.held.len() >= MUCH {
             self.packets = 0;
             self.append();

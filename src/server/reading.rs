@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes};
 
 use super::link::Link;
 use super::outbox::SHARED_FROM;
-use crate::mqtt::codec::{self, DecodeError, Decoder, Input};
+use crate::mqtt::codec::{self, AckKind, DecodeError, Decoder, Input};
 use crate::mqtt::packet::Payload;
 use crate::mqtt::{Packet, Version};
 
@@ -212,7 +212,7 @@ impl<'a> Batch<'a> {
     pub(super) fn needs_store(&self) -> bool {
         self.input.iter().any(|input| match input {
             Input::Packet(packet) => needs_store(packet),
-            Input::Acks(acks) => acks.packets().next().is_some_and(|first| needs_store(&first)),
+            Input::Acks(acks) => acks.kind == AckKind::PubRel,
             Input::Run(_) => true,
         })
     }

@@ -121,7 +121,7 @@ impl Rig {
         id
     }
 
-    /// A packet from the client. What is read as a run is given as one.
+    /// A packet from the client. What is read as a run, or as acknowledgements, is given as such.
     pub(crate) fn send(&mut self, client: ConnectionId, packet: Packet<'_>) {
         let version = self.outbox(client).version;
         let mut bytes = Vec::new();
@@ -130,8 +130,25 @@ impl Rig {
             Ok(Some(Input::Run(run))) => {
                 self.step(|broker, now, turn| broker.handle_run(client, &run, now, turn));
             }
+            // What the wire of its protocol can't say is given as it is.
+            Ok(Some(Input::Acks(acks))) if acks.packets().all(|one| one == packet) => {
+                self.step(|broker, now, turn| broker.handle_acks(client, &acks, now, turn));
+            }
             _ => self.step(|broker, now, turn| broker.handle_packet(client, &packet, now, turn)),
         }
+    }
+
+    /// Acknowledgements of one kind from the client, in one go.
+    pub(crate) fn send_together(&mut self, client: ConnectionId, packets: &[Packet<'_>]) {
+        let version = self.outbox(client).version;
+        let mut bytes = Vec::new();
+        packets.iter().for_each(|packet| codec::client::encode(packet, version, &mut bytes));
+        let input = Decoder::new(&bytes, version, usize::MAX).next_input();
+        let Ok(Some(Input::Acks(acks))) = input else {
+            panic!("{input:?}");
+        };
+        assert_eq!(acks.count(), packets.len());
+        self.step(|broker, now, turn| broker.handle_acks(client, &acks, now, turn));
     }
 
     /// A PUBLISH from the client.

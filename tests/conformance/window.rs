@@ -337,3 +337,29 @@ fn mqtt_4_6_0_5_order_holds_for_each_topic_and_qos_also_behind_a_resume() {
         }
     }
 }
+
+#[test]
+fn acknowledgements_that_come_together_restore_a_place_each() {
+    let mut rig = Rig::new();
+    let watcher = rig.connect(v5("w").stored().window(3));
+    rig.subscribe(watcher, "a", 2);
+    publish_mixed(&mut rig, 10);
+    let first: Vec<u16> = rig.deliveries(watcher).iter().map(packet_id).collect();
+    let [one, two, three] = first[..] else { panic!("three places: {first:?}") };
+    rig.send_together(watcher, &[puback(three), puback(three), puback(one)]);
+    let next = rig.deliveries(watcher);
+    assert_eq!(payloads(&next), ["3", "4"]);
+    let (four, five) = (packet_id(&next[0]), packet_id(&next[1]));
+    rig.send_together(watcher, &[pubrec(two), pubrec(four)]);
+    assert_eq!(rig.lines(watcher), ["PUBREL", "PUBREL"]);
+    rig.send_together(watcher, &[pubcomp(four), pubcomp(two)]);
+    let next = rig.deliveries(watcher);
+    assert_eq!(payloads(&next), ["5", "6"]);
+    let (six, seven) = (packet_id(&next[0]), packet_id(&next[1]));
+
+    // What comes behind one that breaks the protocol was never heard.
+    rig.send_together(watcher, &[puback(five), puback(six), puback(seven)]);
+    assert!(rig.is_closed(watcher));
+    let watcher = rig.connect(v5("w").stored().window(3));
+    assert_eq!(payloads(&rig.deliveries(watcher)), ["5", "6", "7"]);
+}

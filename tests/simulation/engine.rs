@@ -304,8 +304,12 @@ impl Engine {
         match input {
             Input::Packet(packet) => self.take_packet(id, packet),
             Input::Acks(acks) => {
-                self.together += u64::from(acks.packets().count() > 1);
-                acks.packets().for_each(|packet| self.take_packet(id, &packet));
+                self.together += u64::from(acks.count() > 1);
+                let is_heard = !self.outboxes[&id].closing;
+                for packet in acks.packets().filter(|_| is_heard) {
+                    self.ledger.hear(id, &packet, &self.broker);
+                }
+                self.call(|broker, now, turn| broker.handle_acks(id, acks, now, turn));
             }
             Input::Run(run) => {
                 self.runs += u64::from(run.count > 1);

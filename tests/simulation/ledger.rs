@@ -41,7 +41,7 @@ pub(crate) struct Ledger {
     bug: Option<Bug>,
     counters: Counters,
     wills: BTreeSet<Tag>,
-    heard: Option<Heard>,
+    heard: Vec<Heard>,
     /// Letters that the core was given, and where those of them go that it forgets now.
     given: Option<(Letters, Departure)>,
 }
@@ -83,16 +83,16 @@ impl Ledger {
                 };
                 self.facts.push(Fact::Heard { client, tag: tag.clone(), topic: topic.clone() });
                 if qos != QoS::AtMostOnce {
-                    self.heard = Some(Heard::Publish { id, tag, topic, qos, received, refused });
+                    self.heard.push(Heard::Publish { id, tag, topic, qos, received, refused });
                 }
             }
             Packet::PubAck(ack) | Packet::PubRec(ack) => {
                 let tag = peer.unanswered.remove(&ack.packet_id.get());
                 let tag = tag.filter(|_| !ack.reason.is_error());
-                self.heard = tag.map(|tag| Heard::Answer { client, tag });
+                self.heard.extend(tag.map(|tag| Heard::Answer { client, tag }));
             }
             Packet::Subscribe(_) | Packet::Unsubscribe(_) => {
-                self.heard = Some(Heard::Subscription);
+                self.heard.push(Heard::Subscription);
             }
             _ => {}
         }
@@ -118,7 +118,7 @@ impl Ledger {
 
     /// Before a step of the core.
     pub(crate) fn before(&mut self, broker: &Broker) {
-        if self.is_stale && !matches!(self.heard, Some(Heard::Answer { .. })) {
+        if self.is_stale && !matches!(self.heard[..], [Heard::Answer { .. }, ..]) {
             self.refresh(broker);
         }
     }
@@ -140,12 +140,14 @@ impl Ledger {
         self.read_output(turn, record, broker, now);
         self.read_counters(record, broker);
         self.given = None;
-        match self.heard.take() {
-            Some(Heard::Answer { client, tag }) => {
-                self.enter(record, Entered::Settled { client, tag });
+        for heard in std::mem::take(&mut self.heard) {
+            match heard {
+                Heard::Answer { client, tag } => {
+                    self.enter(record, Entered::Settled { client, tag });
+                }
+                Heard::Subscription => self.is_stale = true,
+                Heard::Publish { .. } => {}
             }
-            Some(Heard::Subscription) => self.is_stale = true,
-            _ => {}
         }
     }
 
@@ -242,15 +244,14 @@ impl Ledger {
                     }
                 }
                 Reply::PubAck(ack) | Reply::PubRec(ack) if !ack.reason.is_error() => {
-                    let publish = self.heard.as_ref();
                     is_acknowledged |=
-                        matches!(publish, Some(Heard::Publish { id: at, .. }) if *at == id);
+                        matches!(self.heard[..], [Heard::Publish { id: at, .. }] if at == id);
                 }
                 _ => {}
             }
         }
         let Some(Heard::Publish { id, tag, topic, qos, received: before, refused }) =
-            self.heard.take_if(|heard| matches!(heard, Heard::Publish { .. }))
+            self.heard.pop_if(|heard| matches!(heard, Heard::Publish { .. }))
         else {
             return;
         };

@@ -20,7 +20,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use acks::Acks;
+pub use acks::{AckKind, Acks};
 pub use connect::connect_version;
 pub use decode::{Decoder, Input, decode};
 pub use encode::{
