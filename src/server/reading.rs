@@ -196,9 +196,10 @@ impl<'a> Batch<'a> {
         let mut decoder = Decoder::new(bytes, version, limit);
         batch.error = loop {
             match decoder.next_input() {
-                Ok(Some(mut input)) => {
-                    share_payload(&mut input, owner);
+                Ok(Some(input)) => {
                     batch.input.push(input);
+                    let input = batch.input.last_mut().expect("it was pushed");
+                    share_payload(input, owner);
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
