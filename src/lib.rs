@@ -94,7 +94,8 @@
 //! Packets whose bytes are the same whenever they leave, which are most, are encoded into the turn
 //! where `session/link` says them, and the engine copies these bytes to the outboxes. A shorter way
 //! is for QoS 0 PUBLISHes that nobody has to keep: those of one topic that came one after the other
-//! are one `mqtt/codec/run`, and `broker/pass_on` gives it to its subscribers as it came.
+//! are one `mqtt/codec/run`, and `broker/pass_on` gives it to its subscribers as it came. Plain
+//! acknowledgements that came one after the other are one step of the core (`mqtt/codec/acks`).
 //!
 //! # Floors
 //!
