@@ -37,14 +37,14 @@ pub enum AckKind {
 impl AckKind {
     /// Of a packet with this first byte.
     fn of(first: u8) -> Option<Self> {
-        let is_it = |kind: Kind| kind.first_byte() == first;
-        match () {
-            () if is_it(Kind::PubAck) => Some(Self::PubAck),
-            () if is_it(Kind::PubRec) => Some(Self::PubRec),
-            () if is_it(Kind::PubRel) => Some(Self::PubRel),
-            () if is_it(Kind::PubComp) => Some(Self::PubComp),
-            () => None,
-        }
+        let all = [
+            (Kind::PubAck, Self::PubAck),
+            (Kind::PubRec, Self::PubRec),
+            (Kind::PubRel, Self::PubRel),
+            (Kind::PubComp, Self::PubComp),
+        ];
+        let found = all.into_iter().find(|(kind, _)| kind.first_byte() == first);
+        found.map(|(_, acknowledges)| acknowledges)
     }
 }
 
