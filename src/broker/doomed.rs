@@ -124,7 +124,7 @@ impl Doomed {
         self.batches.get_mut(usize::try_from(at).ok()?)
     }
 
-    /// Whether nothing is left of share groups that ended but copies in flight, if these are.
+    /// Whether share groups of which at most copies in flight are left are to be forgotten.
     pub(super) fn has_buried(&self) -> bool {
         !self.buried.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The share groups that a session is a member of, and those of them that have had nothing from it.
+//! The share groups that a session is a member of, and those of them that wait for it.
 //!
 //! Promise: when it can take something again, only groups that looked at it in vain are asked, and
 //! these in turn: however many it is a member of, an acknowledgement costs the same.
